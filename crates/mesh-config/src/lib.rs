@@ -1,0 +1,3 @@
+//! The user's model: YAML to types, with line numbers.
+
+pub mod model;

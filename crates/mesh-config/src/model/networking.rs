@@ -1,0 +1,115 @@
+//! `networking.istio.io`: Gateway, VirtualService, DestinationRule.
+
+use std::collections::BTreeMap;
+
+/// A Gateway: which workloads listen where, for which hosts.
+#[derive(Clone, Debug, Default)]
+pub struct Gateway {
+    /// Labels that a gateway workload must all carry.
+    pub selector: BTreeMap<String, String>,
+    /// The listeners.
+    pub servers: Vec<GatewayServer>,
+}
+
+/// One server of a Gateway.
+#[derive(Clone, Debug)]
+pub struct GatewayServer {
+    /// Where it listens and what it speaks.
+    pub port: ServerPort,
+    /// `[namespace/]dnsName` each, lower case; see `vs-semantics`, "Gateway server hosts".
+    pub hosts: Vec<String>,
+}
+
+/// The port of a Gateway server.
+#[derive(Clone, Debug)]
+pub struct ServerPort {
+    /// 1 to 65535.
+    pub number: u16,
+    /// The port's name.
+    pub name: String,
+    /// Upper case: `HTTP`, `HTTP2`, `GRPC`, … Only these three are acted on so far.
+    pub protocol: String,
+}
+
+/// A VirtualService: how requests for some hosts are routed.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualService {
+    /// Hosts as written (short, fully qualified, `*`, `*.suffix`), lower case.
+    pub hosts: Vec<String>,
+    /// `mesh`, `name` or `namespace/name`; `["mesh"]` where the user gave none.
+    pub gateways: Vec<String>,
+    /// HTTP routes, first match wins.
+    pub http: Vec<HttpRoute>,
+}
+
+/// One HTTP route.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRoute {
+    /// The user's name for it, may be empty.
+    pub name: String,
+    /// Any of these; empty means always.
+    pub matches: Vec<HttpMatch>,
+    /// Where requests go, by weight.
+    pub route: Vec<HttpDestination>,
+}
+
+/// All of these conditions; what is absent is not asked.
+#[derive(Clone, Debug, Default)]
+pub struct HttpMatch {
+    /// The match's own name, may be empty.
+    pub name: String,
+    /// Path without query.
+    pub uri: Option<StringMatch>,
+    /// Case of `uri` does not matter (exact and prefix only).
+    pub ignore_uri_case: bool,
+    /// Request method.
+    pub method: Option<StringMatch>,
+    /// Host header or `:authority`.
+    pub authority: Option<StringMatch>,
+    /// Header name (lower case) to condition; `None` means the header is present.
+    pub headers: BTreeMap<String, Option<StringMatch>>,
+    /// Replaces the VirtualService's `gateways` for this match; empty means inherit.
+    pub gateways: Vec<String>,
+}
+
+/// Istio's StringMatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StringMatch {
+    /// The whole value.
+    Exact(String),
+    /// Its beginning, as a plain string.
+    Prefix(String),
+    /// An RE2 expression that matches the whole value.
+    Regex(String),
+}
+
+/// A weighted destination.
+#[derive(Clone, Debug)]
+pub struct HttpDestination {
+    /// Host as written: short names belong to the VirtualService's namespace.
+    pub host: String,
+    /// A subset of a DestinationRule, if named.
+    pub subset: Option<String>,
+    /// The service's port, if given.
+    pub port: Option<u16>,
+    /// As written, absent is 0. Alone, a destination takes everything whatever its weight.
+    pub weight: u32,
+}
+
+/// A DestinationRule: what callers of a host should know about it.
+#[derive(Clone, Debug, Default)]
+pub struct DestinationRule {
+    /// Host as written: a short name belongs to the rule's namespace.
+    pub host: String,
+    /// Named groups of endpoints.
+    pub subsets: Vec<Subset>,
+}
+
+/// A named group of endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Subset {
+    /// Its name.
+    pub name: String,
+    /// Labels that an endpoint must all carry.
+    pub labels: BTreeMap<String, String>,
+}

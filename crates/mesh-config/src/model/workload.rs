@@ -1,0 +1,27 @@
+//! `networking.istio.io` WorkloadGroup and WorkloadEntry: what runs, without Kubernetes' pods.
+
+use std::collections::BTreeMap;
+
+/// What the members of a group have in common. Agents name their group when they register.
+#[derive(Clone, Debug, Default)]
+pub struct WorkloadGroup {
+    /// `spec.metadata.labels`, joined with `spec.template.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.template.serviceAccount`; `default` where none is given.
+    pub service_account: String,
+    /// `spec.template.ports`: port name to the number on which the app listens.
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// One workload that was written down by hand: it has no agent, so it is reached in plain text.
+#[derive(Clone, Debug, Default)]
+pub struct WorkloadEntry {
+    /// IP address or DNS name.
+    pub address: String,
+    /// `spec.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.serviceAccount`, may be empty.
+    pub service_account: String,
+    /// Port name to the number on which the app listens.
+    pub ports: BTreeMap<String, u16>,
+}

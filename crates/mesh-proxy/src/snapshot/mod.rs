@@ -1,0 +1,285 @@
+//! What the control plane said, in the form in which requests use it.
+//!
+//! A [`Snapshot`] never changes. One request sees one snapshot from its start to its end. Live state
+//! (pools, counters) hangs in `state` fields that are carried over from snapshot to snapshot while
+//! the thing that they belong to survives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mesh_xds::Workload;
+
+use crate::upstream::{ClusterState, EndpointState};
+
+/// Everything a request needs to know.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows by one with each published snapshot.
+    pub version: u64,
+    /// By listener name.
+    pub listeners: BTreeMap<String, Arc<Listener>>,
+    /// By cluster name.
+    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+}
+
+/// On whose behalf a listener takes requests: decides `reporter` in telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Requests for the workload beside this proxy: `reporter="destination"`.
+    Inbound,
+    /// Requests of the workload beside this proxy, or of clients at the edge: `reporter="source"`.
+    Outbound,
+}
+
+/// An address that is served.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// The address really bound, after the port map.
+    pub address: SocketAddr,
+    /// One `SO_REUSEPORT` socket for each worker, bound before the snapshot is published and kept
+    /// over snapshots; a worker clones the one at its index.
+    pub sockets: Arc<Vec<std::net::TcpListener>>,
+    /// See [`Direction`].
+    pub direction: Direction,
+    /// Chains by exact or wildcard server name; see [`Listener::chain_for`].
+    pub chains: FilterChains,
+    /// This proxy's own workload.
+    pub workload: Arc<Workload>,
+    /// Who may stand behind a verified principal; empty on outbound listeners.
+    pub peers: Arc<PeerDirectory>,
+}
+
+/// The filter chains of a listener, indexed by server name.
+#[derive(Debug, Default)]
+pub struct FilterChains {
+    /// By exact server name, lower case.
+    pub exact: HashMap<String, Arc<FilterChain>>,
+    /// `.suffix` of `*.suffix`, longest first.
+    pub suffix: Vec<(String, Arc<FilterChain>)>,
+    /// The chain without server names.
+    pub default: Option<Arc<FilterChain>>,
+}
+
+/// What is done with a connection.
+#[derive(Debug)]
+pub struct FilterChain {
+    /// TLS as its server; plain text without.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The routes of its HTTP connection manager: an RDS name resolved at compile time. A route
+    /// configuration that has not come yet answers 404 NR.
+    pub router: Arc<Router>,
+}
+
+/// Known workloads by their verified principal (SPIFFE id with scheme).
+#[derive(Debug, Default)]
+pub struct PeerDirectory {
+    /// All workloads that a principal may be.
+    pub by_principal: HashMap<String, Vec<Arc<Workload>>>,
+}
+
+/// A route configuration.
+#[derive(Debug, Default)]
+pub struct Router {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// Compare hosts without their port.
+    pub ignore_port: bool,
+    /// By exact domain, lower case.
+    pub exact: HashMap<String, Arc<VirtualHost>>,
+    /// `.suffix` of `*.suffix`, longest first.
+    pub suffix: Vec<(String, Arc<VirtualHost>)>,
+    /// The virtual host with domain `*`.
+    pub any: Option<Arc<VirtualHost>>,
+}
+
+/// Hosts that share routes.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// First match wins.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// The user's name for it, may be empty.
+    pub name: Arc<str>,
+    /// When it applies.
+    pub matcher: RouteMatcher,
+    /// What it does.
+    pub action: Action,
+}
+
+/// All of these conditions.
+#[derive(Debug)]
+pub struct RouteMatcher {
+    /// The path, without its query.
+    pub path: PathMatcher,
+    /// Header conditions, pseudo headers (`:method`, `:authority`) included.
+    pub headers: Vec<HeaderMatcher>,
+}
+
+/// How a path is compared.
+#[derive(Debug)]
+pub enum PathMatcher {
+    /// A plain string prefix; the empty prefix and `/` match every path.
+    Prefix {
+        /// In lower case if `ignore_case`.
+        value: String,
+        /// ASCII case does not matter.
+        ignore_case: bool,
+    },
+    /// The whole path.
+    Exact {
+        /// In lower case if `ignore_case`.
+        value: String,
+        /// ASCII case does not matter.
+        ignore_case: bool,
+    },
+    /// A regular expression that matches the whole path.
+    Regex(regex::Regex),
+}
+
+/// A condition on one header.
+#[derive(Debug)]
+pub struct HeaderMatcher {
+    /// Lower case.
+    pub name: HeaderName,
+    /// The condition.
+    pub value: ValueMatcher,
+    /// Turns the verdict round.
+    pub invert: bool,
+}
+
+/// The header that a matcher reads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HeaderName {
+    /// `:method`.
+    Method,
+    /// `:authority` or `Host`.
+    Authority,
+    /// `:scheme`.
+    Scheme,
+    /// `:path`, with its query.
+    Path,
+    /// A field; several lines of it are joined by commas.
+    Field(http::HeaderName),
+}
+
+/// A condition on a value.
+#[derive(Debug)]
+pub enum ValueMatcher {
+    /// There is one.
+    Present,
+    /// The whole value.
+    Exact(String),
+    /// Its beginning.
+    Prefix(String),
+    /// Its end.
+    Suffix(String),
+    /// Any part.
+    Contains(String),
+    /// A regular expression that matches the whole value.
+    Regex(regex::Regex),
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends the request on.
+    Forward(Forward),
+    /// Answers by itself.
+    Direct {
+        /// The status.
+        status: http::StatusCode,
+        /// The body.
+        body: bytes::Bytes,
+    },
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Forward {
+    /// Targets by weight.
+    pub split: Split,
+    /// How often a request that was provably not processed may be tried again.
+    pub retries: u32,
+}
+
+/// Weighted clusters, and each worker's place in their smooth round robin.
+#[derive(Debug)]
+pub struct Split {
+    /// Cluster name and weight; weights of 0 get nothing.
+    pub targets: Vec<(Arc<str>, u32)>,
+    /// Current weights of the smooth weighted round robin, one for each worker; never contended.
+    pub state: Vec<Mutex<Vec<i64>>>,
+}
+
+/// Endpoints that offer one thing.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// The service as the metric labels name it.
+    pub service: Arc<ServiceName>,
+    /// All endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// What is spoken to an endpoint over TLS is settled by ALPN; in plain text this decides.
+    pub http2: bool,
+    /// How long a connect, TLS included, may take.
+    pub connect_timeout: Duration,
+    /// Live state.
+    pub state: Arc<ClusterState>,
+}
+
+/// `destination_service`, `_name` and `_namespace`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServiceName {
+    /// `reviews.default.svc.cluster.local`.
+    pub host: String,
+    /// `reviews`.
+    pub name: String,
+    /// `default`.
+    pub namespace: String,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// The one with fewer active requests of two random ones.
+    LeastRequest,
+    /// By chance.
+    Random,
+}
+
+/// One endpoint of a cluster.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// `host:port`; a host name is resolved at connect time.
+    pub address: Arc<str>,
+    /// The workload behind it.
+    pub workload: Arc<Workload>,
+    /// TLS towards it; plain text without.
+    pub tls: Option<UpstreamTls>,
+    /// Live state.
+    pub state: Arc<EndpointState>,
+}
+
+/// How an endpoint is spoken to over TLS.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Who may answer, and which certificate is shown.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The server name that is asked for.
+    pub sni: rustls::pki_types::ServerName<'static>,
+}
