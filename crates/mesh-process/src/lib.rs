@@ -1,1 +1,22 @@
+//! What every daemon of the mesh needs around its own work: flags, logs, OpenTelemetry, metrics,
+//! readiness and an orderly stop.
+//!
+//! A daemon's `main` is one call of [`run()`]. Read [`args`] for how flags, environment and file are
+//! merged, [`process`] for what a running daemon carries, [`admin`] for what it serves about itself.
 
+pub mod admin;
+pub mod args;
+pub mod exit;
+pub mod listen;
+pub mod logs;
+pub mod process;
+pub mod readiness;
+pub mod run;
+pub mod shutdown;
+
+pub use args::{CommonArgs, parse_duration};
+pub use listen::{BindError, bind, write_addresses};
+pub use process::Process;
+pub use readiness::Readiness;
+pub use run::{run, run_parsed};
+pub use shutdown::Shutdown;
