@@ -64,6 +64,33 @@ pub struct FilterChains {
     pub default: Option<Arc<FilterChain>>,
 }
 
+impl Listener {
+    /// The chain for a connection that asks for this server name (`None` in plain text or without
+    /// one): the exact name, else the longest wildcard, else the chain without names.
+    #[must_use]
+    pub fn chain_for(&self, server_name: Option<&str>) -> Option<&Arc<FilterChain>> {
+        self.chains.find(server_name)
+    }
+}
+
+impl FilterChains {
+    /// See [`Listener::chain_for`].
+    #[must_use]
+    pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<FilterChain>> {
+        let named = server_name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            self.exact.get(&name).or_else(|| {
+                let longer = |suffix: &str| name.len() > suffix.len() && name.ends_with(suffix);
+                self.suffix
+                    .iter()
+                    .find(|(suffix, _)| longer(suffix))
+                    .map(|(_, chain)| chain)
+            })
+        });
+        named.or(self.default.as_ref())
+    }
+}
+
 /// What is done with a connection.
 #[derive(Debug)]
 pub struct FilterChain {
@@ -217,8 +244,24 @@ pub struct Forward {
 pub struct Split {
     /// Cluster name and weight; weights of 0 get nothing.
     pub targets: Vec<(Arc<str>, u32)>,
-    /// Current weights of the smooth weighted round robin, one for each worker; never contended.
-    pub state: Vec<Mutex<Vec<i64>>>,
+    /// Current weights of the smooth weighted round robin, one list for each worker; never
+    /// contended. Shared with the split that follows in a later snapshot as long as its targets stay
+    /// the same, so that an unrelated change does not start the round anew.
+    pub state: Arc<Vec<Mutex<Vec<i64>>>>,
+}
+
+impl Split {
+    /// A split whose round starts at its beginning on each of `workers` workers.
+    #[must_use]
+    pub fn new(targets: Vec<(Arc<str>, u32)>, workers: usize) -> Self {
+        let state = (0..workers)
+            .map(|_| Mutex::new(vec![0; targets.len()]))
+            .collect();
+        Self {
+            targets,
+            state: Arc::new(state),
+        }
+    }
 }
 
 /// Endpoints that offer one thing.
