@@ -45,6 +45,9 @@ pub struct Listener {
     pub sockets: Arc<Vec<std::net::TcpListener>>,
     /// See [`Direction`].
     pub direction: Direction,
+    /// The clients are strangers: a gateway's listener, or a published plain-text port. What they
+    /// claim in `x-mesh-*`, `x-envoy-*` or `x-forwarded-client-cert` is stripped.
+    pub edge: bool,
     /// Chains by exact or wildcard server name; see [`Listener::chain_for`].
     pub chains: FilterChains,
     /// This proxy's own workload.
