@@ -1,0 +1,320 @@
+//! Resources and sets of them: what a control plane has to say to one proxy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use prost::{DecodeError, Message};
+
+use crate::canonical;
+use crate::envoy::cluster::Cluster;
+use crate::envoy::endpoint::ClusterLoadAssignment;
+use crate::envoy::listener::Listener;
+use crate::envoy::protobuf::Any;
+use crate::envoy::route::RouteConfiguration;
+
+/// The kinds of xDS resources that the mesh speaks of, in the order in which they are pushed: what is
+/// referred to goes before what refers to it (make before break).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// CDS: `envoy.config.cluster.v3.Cluster`.
+    Cluster,
+    /// EDS: `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+    Endpoint,
+    /// LDS: `envoy.config.listener.v3.Listener`.
+    Listener,
+    /// RDS: `envoy.config.route.v3.RouteConfiguration`.
+    Route,
+}
+
+impl ResourceType {
+    /// All types, in push order.
+    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route];
+
+    /// The type URL of discovery requests and of the resource's `Any`.
+    #[must_use]
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The type with this URL.
+    #[must_use]
+    pub fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+
+    /// The service's usual abbreviation: `CDS`, `EDS`, `LDS`, `RDS`.
+    #[must_use]
+    pub fn abbreviation(self) -> &'static str {
+        match self {
+            Self::Cluster => "CDS",
+            Self::Endpoint => "EDS",
+            Self::Listener => "LDS",
+            Self::Route => "RDS",
+        }
+    }
+
+    /// Whether a subscription without names means all resources. Only clusters and listeners have no other
+    /// resource that would tell their names.
+    #[must_use]
+    pub fn is_wildcard(self) -> bool {
+        matches!(self, Self::Cluster | Self::Listener)
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.abbreviation())
+    }
+}
+
+/// A message that is an xDS resource.
+pub trait Discoverable: Message + Default {
+    /// Its type.
+    const TYPE: ResourceType;
+
+    /// Its name, unique among the resources of its type.
+    fn resource_name(&self) -> &str;
+}
+
+impl Discoverable for Cluster {
+    const TYPE: ResourceType = ResourceType::Cluster;
+    fn resource_name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Discoverable for ClusterLoadAssignment {
+    const TYPE: ResourceType = ResourceType::Endpoint;
+    fn resource_name(&self) -> &str {
+        &self.cluster_name
+    }
+}
+
+impl Discoverable for Listener {
+    const TYPE: ResourceType = ResourceType::Listener;
+    fn resource_name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Discoverable for RouteConfiguration {
+    const TYPE: ResourceType = ResourceType::Route;
+    fn resource_name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One resource, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Unique among the resources of its type.
+    pub name: String,
+    /// Tells one content of the resource from another. Ours are hashes of the content; those of another
+    /// control plane may be anything.
+    pub version: String,
+    /// The resource itself.
+    pub any: Any,
+}
+
+/// Why a resource could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// It is of another type.
+    #[error("expected a resource of type {expected}, got {actual}")]
+    Type {
+        /// The type URL that was asked for.
+        expected: &'static str,
+        /// The type URL that it has.
+        actual: String,
+    },
+    /// It is not a well-formed message.
+    #[error("the resource is not a well-formed protobuf message: {0}")]
+    Malformed(#[from] DecodeError),
+}
+
+impl Resource {
+    /// Encodes a message. Equal messages give equal resources, in every process.
+    #[must_use]
+    pub fn new<M: Discoverable>(message: &M) -> Self {
+        let value = canonical::encode(M::TYPE, message);
+        Self {
+            name: message.resource_name().to_owned(),
+            version: content_hash(&value),
+            any: Any {
+                type_url: M::TYPE.type_url().to_owned(),
+                value,
+            },
+        }
+    }
+
+    /// Reads the message back.
+    ///
+    /// # Errors
+    /// If the resource is of another type or malformed.
+    pub fn decode<M: Discoverable>(&self) -> Result<M, ResourceError> {
+        let expected = M::TYPE.type_url();
+        if self.any.type_url != expected {
+            return Err(ResourceError::Type {
+                expected,
+                actual: self.any.type_url.clone(),
+            });
+        }
+        Ok(M::decode(self.any.value.as_slice())?)
+    }
+}
+
+/// The first 128 bits of SHA-256, in hexadecimal.
+fn content_hash(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref()[..16]
+        .iter()
+        .fold(String::with_capacity(32), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+            hex
+        })
+}
+
+/// All resources of one proxy. Cloning is cheap enough to be done per push: resources are shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResourceSet {
+    /// Indexed by `ResourceType as usize`.
+    by_type: [BTreeMap<String, Arc<Resource>>; 4],
+}
+
+impl ResourceSet {
+    /// An empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Encodes and adds a message, in place of one of the same type and name.
+    pub fn insert<M: Discoverable>(&mut self, message: &M) {
+        self.insert_resource(M::TYPE, Arc::new(Resource::new(message)));
+    }
+
+    /// Adds a resource that is encoded already, in place of one of the same type and name.
+    pub fn insert_resource(&mut self, resource_type: ResourceType, resource: Arc<Resource>) {
+        self.by_type[resource_type as usize].insert(resource.name.clone(), resource);
+    }
+
+    /// Takes a resource away.
+    pub fn remove(&mut self, resource_type: ResourceType, name: &str) -> Option<Arc<Resource>> {
+        self.by_type[resource_type as usize].remove(name)
+    }
+
+    /// The resource with this name.
+    #[must_use]
+    pub fn get(&self, resource_type: ResourceType, name: &str) -> Option<&Arc<Resource>> {
+        self.by_type[resource_type as usize].get(name)
+    }
+
+    /// All resources of a type, by name.
+    pub fn iter(
+        &self,
+        resource_type: ResourceType,
+    ) -> impl ExactSizeIterator<Item = &Arc<Resource>> + use<'_> {
+        self.by_type[resource_type as usize].values()
+    }
+
+    /// How many resources of a type there are.
+    #[must_use]
+    pub fn len(&self, resource_type: ResourceType) -> usize {
+        self.by_type[resource_type as usize].len()
+    }
+
+    /// Whether there is no resource of any type.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_type.iter().all(BTreeMap::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resource, ResourceError, ResourceSet, ResourceType};
+    use crate::envoy::cluster::Cluster;
+    use crate::envoy::listener::Listener;
+
+    fn cluster(name: &str) -> Cluster {
+        Cluster {
+            name: name.into(),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    fn type_urls_are_those_of_the_messages() {
+        use crate::envoy::{endpoint::ClusterLoadAssignment, route::RouteConfiguration};
+        use prost::Name;
+        assert_eq!(ResourceType::Cluster.type_url(), Cluster::type_url());
+        assert_eq!(
+            ResourceType::Endpoint.type_url(),
+            ClusterLoadAssignment::type_url()
+        );
+        assert_eq!(ResourceType::Listener.type_url(), Listener::type_url());
+        assert_eq!(
+            ResourceType::Route.type_url(),
+            RouteConfiguration::type_url()
+        );
+        for kind in ResourceType::ALL {
+            assert_eq!(ResourceType::from_type_url(kind.type_url()), Some(kind));
+        }
+        assert_eq!(ResourceType::from_type_url(""), None);
+    }
+
+    #[test]
+    fn a_version_follows_the_content() {
+        let a = Resource::new(&cluster("a"));
+        assert_eq!(a, Resource::new(&cluster("a")));
+        let mut changed = cluster("a");
+        changed.alt_stat_name = "other".into();
+        assert_ne!(a.version, Resource::new(&changed).version);
+        assert_eq!(a.version.len(), 32);
+    }
+
+    #[test]
+    fn a_resource_is_read_back_as_its_own_type_only() {
+        let resource = Resource::new(&cluster("a"));
+        assert_eq!(
+            resource.decode::<Cluster>().expect("a cluster"),
+            cluster("a")
+        );
+        assert!(matches!(
+            resource.decode::<Listener>(),
+            Err(ResourceError::Type { .. })
+        ));
+    }
+
+    #[test]
+    fn sets_replace_by_type_and_name() {
+        let mut set = ResourceSet::new();
+        assert!(set.is_empty());
+        set.insert(&cluster("b"));
+        set.insert(&cluster("a"));
+        let mut changed = cluster("a");
+        changed.alt_stat_name = "other".into();
+        set.insert(&changed);
+        let names: Vec<_> = set
+            .iter(ResourceType::Cluster)
+            .map(|resource| resource.name.as_str())
+            .collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(
+            set.get(ResourceType::Cluster, "a")
+                .map(|r| r.version.clone()),
+            Some(Resource::new(&changed).version)
+        );
+        assert!(set.remove(ResourceType::Cluster, "a").is_some());
+        assert_eq!(set.len(ResourceType::Cluster), 1);
+        assert_eq!(set.len(ResourceType::Listener), 0);
+    }
+}
