@@ -1,0 +1,131 @@
+//! The first certificate: a one-time token for an identity.
+
+use std::time::{Duration, SystemTime};
+
+use zeroize::Zeroizing;
+
+use super::backoff::Backoff;
+use super::request::{AnswerError, Request, is_temporary};
+use super::store::{Store, Stored};
+use super::{Error, JoinSettings, JoinToken};
+use crate::bundle::Fingerprint;
+use crate::grpc::{self, ConnectError};
+use crate::proto::JoinRequest;
+use crate::proto::certificate_authority_client::CertificateAuthorityClient;
+use crate::{CA_SERVICE_ACCOUNT, ROOT_NAMESPACE, tls};
+
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// For one answer, once connected.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Joins, however long the authority takes to be reached, and keeps the identity.
+pub(super) async fn join(settings: &JoinSettings, store: &Store) -> Result<Stored, Error> {
+    let token = match &settings.token {
+        Some(token) => token.read()?,
+        None => {
+            return Err(Error::NoToken {
+                path: store.path().to_owned(),
+            });
+        }
+    };
+    let pinned = settings.ca_fingerprint.ok_or(Error::NoFingerprint)?;
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    loop {
+        match attempt(&settings.ca_address, pinned, &token).await {
+            Ok(stored) => {
+                // A token that was traded in is gone: without the file, the next start would fail,
+                // so this start should.
+                store.save(&stored)?;
+                tracing::info!(
+                    id = %stored.svid.id,
+                    expires = %humantime::format_rfc3339_seconds(stored.svid.not_after),
+                    "joined the mesh"
+                );
+                return Ok(stored);
+            }
+            Err(Attempt::Final(error)) => return Err(error),
+            Err(Attempt::Again(reason)) => {
+                let wait = backoff.wait();
+                tracing::warn!(
+                    address = settings.ca_address,
+                    reason,
+                    retry_in = ?wait,
+                    "cannot join the mesh yet"
+                );
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+/// How an attempt failed.
+enum Attempt {
+    Again(String),
+    Final(Error),
+}
+
+async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stored, Attempt> {
+    let unusable = |reason| {
+        Attempt::Final(Error::Answer {
+            address: address.to_owned(),
+            reason,
+        })
+    };
+    let tls = tls::pinned_client_config(pinned, ROOT_NAMESPACE, CA_SERVICE_ACCOUNT, &[b"h2"]);
+    let channel = grpc::connect(address, tls)
+        .await
+        .map_err(|error| match error {
+            ConnectError::Unreachable { .. } => Attempt::Again(error.to_string()),
+            ConnectError::Untrusted { .. } => Attempt::Final(Error::Untrusted(error)),
+        })?;
+    let request = Request::new().map_err(unusable)?;
+    let message = JoinRequest {
+        token: token.to_owned(),
+        csr: request.csr.clone(),
+    };
+    let answer = tokio::time::timeout(
+        ANSWER_TIMEOUT,
+        CertificateAuthorityClient::new(channel).join(message),
+    )
+    .await
+    .map_err(|_| Attempt::Again("the certificate authority does not answer".to_owned()))?
+    .map_err(|status| {
+        if is_temporary(status.code()) {
+            return Attempt::Again(status.message().to_owned());
+        }
+        let reason = status.message().to_owned();
+        Attempt::Final(Error::Refused {
+            address: address.to_owned(),
+            reason,
+        })
+    })?;
+    let stored = request
+        .accept(answer.into_inner(), SystemTime::now())
+        .map_err(unusable)?;
+    if !stored.bundle.contains(&pinned) {
+        return Err(unusable(AnswerError::Pinned));
+    }
+    Ok(stored)
+}
+
+impl JoinToken {
+    fn read(&self) -> Result<Zeroizing<String>, Error> {
+        match self {
+            Self::Secret(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map(Zeroizing::new)
+                    .map_err(|cause| Error::TokenFile {
+                        path: path.clone(),
+                        cause,
+                    })?;
+                let token = text.trim();
+                if token.is_empty() {
+                    return Err(Error::TokenEmpty { path: path.clone() });
+                }
+                Ok(Zeroizing::new(token.to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Starting with what is on disk.

@@ -1,0 +1,133 @@
+//! Files that nobody else may read and that are never half written.
+//!
+//! A reader sees the old content or the new one, also after a crash: the bytes go to a temporary
+//! file beside the target, reach the disk, and then take the target's name in one step.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// Writes a file of mode 0600, replacing what was there in one step.
+///
+/// # Errors
+/// If the directory is missing or full, or may not be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    staged(directory, bytes)?
+        .persist(path)
+        .map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Writes a file of mode 0600 that did not exist before. Of several that try at once, one wins.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is such a file, whole; else as [`write_private`].
+pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    staged(directory, bytes)?
+        .persist_noclobber(path)
+        .map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Makes a directory of mode 0700, with its parents. One that exists is left as it is.
+///
+/// # Errors
+/// If it cannot be made, or something else has its name.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The bytes in a temporary file (which the library makes with mode 0600), safe on the disk.
+fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// A rename is on the disk once its directory is.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path)
+            .expect("metadata")
+            .permissions()
+            .mode()
+            & 0o777
+    }
+
+    #[test]
+    fn files_and_directories_are_private_and_replaced_whole() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let directory = root.path().join("a/b");
+        create_private_dir(&directory).expect("directory");
+        create_private_dir(&directory).expect("directory again");
+        assert_eq!(
+            (mode(&directory), mode(&root.path().join("a"))),
+            (0o700, 0o700)
+        );
+        let file = directory.join("key");
+        write_private(&file, b"long first content").expect("first");
+        write_private(&file, b"second").expect("second");
+        assert_eq!(std::fs::read(&file).expect("read"), b"second");
+        assert_eq!(mode(&file), 0o600);
+        let left: Vec<_> = std::fs::read_dir(&directory).expect("list").collect();
+        assert_eq!(left.len(), 1, "no temporary file stays behind");
+    }
+
+    #[test]
+    fn of_many_that_create_one_wins() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let file = root.path().join("root");
+        let won: Vec<usize> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|n| {
+                    let file = &file;
+                    scope.spawn(move || create_private(file, &[n as u8; 4096]).map(|()| n))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .filter_map(|t| t.join().expect("thread").ok())
+                .collect()
+        });
+        let [winner] = won[..] else {
+            panic!("{won:?} all won")
+        };
+        assert_eq!(
+            std::fs::read(&file).expect("read"),
+            vec![winner as u8; 4096]
+        );
+        let error = create_private(&file, b"late").expect_err("exists");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let error = write_private(&root.path().join("no/such"), b"x").expect_err("missing");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
