@@ -1,4 +1,9 @@
-//! The kinds of objects that the mesh knows.
+//! The kinds of objects that the mesh knows, and how the API names them.
+
+use std::fmt;
+
+use super::inert::{INERT, INERT_GROUPS};
+use crate::suggest::suggest;
 
 /// A kind that the config API takes.
 ///
@@ -33,4 +38,223 @@ pub struct InertKind {
     pub plural: &'static str,
     /// Whether objects of the kind live in a namespace.
     pub namespaced: bool,
+    /// What the user should know, as the end of `Deployment is kept but not acted on: …`.
+    pub note: &'static str,
+}
+
+/// Why an `apiVersion` and `kind` name no kind. `Display` says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindError(String);
+
+impl fmt::Display for KindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for KindError {}
+
+/// What the API calls an acted kind.
+struct Names {
+    group: &'static str,
+    versions: &'static [&'static str],
+    kind: &'static str,
+    plural: &'static str,
+}
+
+const ISTIO: &str = "networking.istio.io";
+/// The preferred version first.
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+impl Kind {
+    /// The kinds that the mesh acts on.
+    pub const ACTED: [Kind; 6] = [
+        Kind::Service,
+        Kind::Gateway,
+        Kind::VirtualService,
+        Kind::DestinationRule,
+        Kind::WorkloadGroup,
+        Kind::WorkloadEntry,
+    ];
+
+    /// Every kind that the API takes, acted on or not.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        Kind::ACTED.into_iter().chain(INERT.iter().map(Kind::Inert))
+    }
+
+    /// The kind of this group and version, if there is one.
+    ///
+    /// Kinds that are not acted on are taken in any version of their group.
+    pub fn from_api(group: &str, version: &str, kind: &str) -> Option<Kind> {
+        Kind::all().find(|known| {
+            known.kind() == kind && known.group() == group && known.has_version(version)
+        })
+    }
+
+    /// The kind by its resource name in a URL, `virtualservices`.
+    pub fn from_plural(group: &str, version: &str, plural: &str) -> Option<Kind> {
+        Kind::all().find(|known| {
+            known.plural() == plural && known.group() == group && known.has_version(version)
+        })
+    }
+
+    /// The kind that an object names by its `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// A sentence that names the version, group or kind that was probably meant.
+    pub fn of_object(api_version: &str, kind: &str) -> Result<Kind, KindError> {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        Kind::from_api(group, version, kind)
+            .ok_or_else(|| KindError(what_was_meant(api_version, group, kind)))
+    }
+
+    /// API group, empty for core.
+    pub fn group(&self) -> &'static str {
+        match self {
+            Kind::Inert(inert) => inert.group,
+            acted => acted.names().group,
+        }
+    }
+
+    /// The versions in which the kind is taken, the preferred one first.
+    ///
+    /// Kinds that are not acted on are taken in any version of their group; for them this is the
+    /// usual one.
+    pub fn versions(&self) -> &'static [&'static str] {
+        self.names().versions
+    }
+
+    /// The kind's own name, `VirtualService`.
+    pub fn kind(&self) -> &'static str {
+        self.names().kind
+    }
+
+    /// Its name in URLs, `virtualservices`.
+    pub fn plural(&self) -> &'static str {
+        self.names().plural
+    }
+
+    /// Its name for one object in command lines, `virtualservice`.
+    pub fn singular(&self) -> String {
+        self.kind().to_ascii_lowercase()
+    }
+
+    /// Whether objects of the kind live in a namespace.
+    pub fn namespaced(&self) -> bool {
+        match self {
+            Kind::Inert(inert) => inert.namespaced,
+            _ => true,
+        }
+    }
+
+    /// Whether the mesh acts on objects of this kind.
+    pub fn is_acted(&self) -> bool {
+        !matches!(self, Kind::Inert(_))
+    }
+
+    /// `apiVersion` in the preferred version, `networking.istio.io/v1`.
+    pub fn api_version(&self) -> String {
+        api_version(self.group(), self.versions()[0])
+    }
+
+    fn has_version(&self, version: &str) -> bool {
+        match self {
+            Kind::Inert(_) => !version.is_empty(),
+            acted => acted.versions().contains(&version),
+        }
+    }
+
+    fn names(&self) -> Names {
+        let istio = |kind, plural| Names {
+            group: ISTIO,
+            versions: ISTIO_VERSIONS,
+            kind,
+            plural,
+        };
+        match self {
+            Kind::Service => Names {
+                group: "",
+                versions: &["v1"],
+                kind: "Service",
+                plural: "services",
+            },
+            Kind::Gateway => istio("Gateway", "gateways"),
+            Kind::VirtualService => istio("VirtualService", "virtualservices"),
+            Kind::DestinationRule => istio("DestinationRule", "destinationrules"),
+            Kind::WorkloadGroup => istio("WorkloadGroup", "workloadgroups"),
+            Kind::WorkloadEntry => istio("WorkloadEntry", "workloadentries"),
+            Kind::Inert(inert) => Names {
+                group: inert.group,
+                versions: usual_versions(inert.group),
+                kind: inert.kind,
+                plural: inert.plural,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
+}
+
+fn usual_versions(group: &str) -> &'static [&'static str] {
+    INERT_GROUPS
+        .iter()
+        .find(|(known, _)| *known == group)
+        .map_or(&["v1"], |(_, versions)| *versions)
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
+}
+
+/// The sentence for an `apiVersion` and `kind` that name nothing.
+fn what_was_meant(written: &str, group: &str, kind: &str) -> String {
+    if kind.is_empty() {
+        return "kind is missing; name it, for example kind: VirtualService".to_owned();
+    }
+    let same_name: Vec<Kind> = Kind::all().filter(|known| known.kind() == kind).collect();
+    if written.is_empty() {
+        return match same_name.first() {
+            Some(known) => format!(
+                "apiVersion is missing; a {kind} takes apiVersion: {}",
+                known.api_version()
+            ),
+            None => "apiVersion is missing; name it, for example apiVersion: v1".to_owned(),
+        };
+    }
+    if let Some(known) = same_name.iter().find(|known| known.group() == group) {
+        let versions: Vec<String> = known
+            .versions()
+            .iter()
+            .map(|version| api_version(group, version))
+            .collect();
+        return format!(
+            "there is no {kind} in apiVersion {written}; use {}",
+            versions.join(", ")
+        );
+    }
+    if !same_name.is_empty() {
+        let groups: Vec<String> = same_name.iter().map(Kind::api_version).collect();
+        return format!(
+            "there is no {kind} in apiVersion {written}; use {}",
+            groups.join(" or ")
+        );
+    }
+    let similar = suggest(kind, Kind::all().map(|known| known.kind()));
+    match similar {
+        Some(similar) => {
+            format!("the kind {kind} of {written} is not known; did you mean {similar}?")
+        }
+        None => format!(
+            "the kind {kind} of {written} is not known to the mesh; remove the document, or check \
+             apiVersion and kind"
+        ),
+    }
 }

@@ -1,3 +1,5 @@
+//! What every object carries: its name and its labels.
+
 use std::collections::BTreeMap;
 
 /// The parts of Kubernetes' `ObjectMeta` that the mesh reads.
@@ -5,7 +7,8 @@ use std::collections::BTreeMap;
 pub struct Metadata {
     /// The object's name.
     pub name: String,
-    /// The object's namespace; `default` where a namespaced object names none.
+    /// The object's namespace; `default` where a namespaced object names none, empty where the
+    /// kind has no namespaces.
     pub namespace: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// A Gateway: which workloads listen where, for which hosts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
     /// Labels that a gateway workload must all carry.
     pub selector: BTreeMap<String, String>,
@@ -12,7 +12,7 @@ pub struct Gateway {
 }
 
 /// One server of a Gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayServer {
     /// Where it listens and what it speaks.
     pub port: ServerPort,
@@ -21,7 +21,7 @@ pub struct GatewayServer {
 }
 
 /// The port of a Gateway server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerPort {
     /// 1 to 65535.
     pub number: u16,
@@ -32,7 +32,7 @@ pub struct ServerPort {
 }
 
 /// A VirtualService: how requests for some hosts are routed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VirtualService {
     /// Hosts as written (short, fully qualified, `*`, `*.suffix`), lower case.
     pub hosts: Vec<String>,
@@ -43,18 +43,22 @@ pub struct VirtualService {
 }
 
 /// One HTTP route.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpRoute {
     /// The user's name for it, may be empty.
     pub name: String,
     /// Any of these; empty means always.
     pub matches: Vec<HttpMatch>,
-    /// Where requests go, by weight.
+    /// Where requests go, by weight. Empty only with an [`HttpRoute::unsupported_action`].
     pub route: Vec<HttpDestination>,
+    /// What the route does instead of sending requests on, `redirect`, `directResponse` or
+    /// `delegate`. It is valid but not acted on: such a route must still match, and answer with an
+    /// error, or its requests would fall through to another one.
+    pub unsupported_action: Option<&'static str>,
 }
 
 /// All of these conditions; what is absent is not asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpMatch {
     /// The match's own name, may be empty.
     pub name: String,
@@ -64,12 +68,21 @@ pub struct HttpMatch {
     pub ignore_uri_case: bool,
     /// Request method.
     pub method: Option<StringMatch>,
+    /// `http` or `https`, as the client asked for it.
+    pub scheme: Option<StringMatch>,
     /// Host header or `:authority`.
     pub authority: Option<StringMatch>,
     /// Header name (lower case) to condition; `None` means the header is present.
     pub headers: BTreeMap<String, Option<StringMatch>>,
+    /// Header name (lower case) to a condition that must not hold; `None` means the header is
+    /// absent. A missing header has no value, so it passes any other condition.
+    pub without_headers: BTreeMap<String, Option<StringMatch>>,
     /// Replaces the VirtualService's `gateways` for this match; empty means inherit.
     pub gateways: Vec<String>,
+    /// Paths of conditions that are valid but not acted on, `spec.http[0].match[1].sourceLabels`.
+    /// If there is one, this match must never hold: without it the route would take requests that
+    /// it was not meant for.
+    pub unsupported: Vec<String>,
 }
 
 /// Istio's StringMatch.
@@ -84,7 +97,7 @@ pub enum StringMatch {
 }
 
 /// A weighted destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpDestination {
     /// Host as written: short names belong to the VirtualService's namespace.
     pub host: String,
@@ -97,7 +110,7 @@ pub struct HttpDestination {
 }
 
 /// A DestinationRule: what callers of a host should know about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationRule {
     /// Host as written: a short name belongs to the rule's namespace.
     pub host: String,
@@ -106,7 +119,7 @@ pub struct DestinationRule {
 }
 
 /// A named group of endpoints.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subset {
     /// Its name.
     pub name: String,

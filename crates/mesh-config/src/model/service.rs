@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// A name under which workloads are called.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Labels that a workload must all carry; empty selects nothing.
     pub selector: BTreeMap<String, String>,
@@ -12,7 +12,7 @@ pub struct Service {
 }
 
 /// One port of a Service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// May be empty for the only port of a service.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// What the members of a group have in common. Agents name their group when they register.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadGroup {
     /// `spec.metadata.labels`, joined with `spec.template.labels`.
     pub labels: BTreeMap<String, String>,
@@ -14,7 +14,7 @@ pub struct WorkloadGroup {
 }
 
 /// One workload that was written down by hand: it has no agent, so it is reached in plain text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadEntry {
     /// IP address or DNS name.
     pub address: String,

@@ -1,0 +1,187 @@
+//! What is wrong with a configuration, or worth knowing about it, and exactly where.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::{Object, ObjectKey};
+use crate::yaml::{Cursor, Mark};
+
+/// How much a [`Finding`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The object is refused.
+    Error,
+    /// The object is taken; the user should know this.
+    Warning,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+        })
+    }
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, or a name such as `request body`.
+    pub file: Arc<Path>,
+    /// The document inside the file, counted from 1.
+    pub document: usize,
+    /// Line and column, counted from 1; 0 where they are not known.
+    pub mark: Mark,
+}
+
+impl fmt::Display for Place {
+    /// `file.yaml:12:9 (document 2)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.mark.line > 0 {
+            write!(f, ":{}:{}", self.mark.line, self.mark.column)?;
+        }
+        write!(f, " (document {})", self.document)
+    }
+}
+
+/// One thing that is wrong or worth knowing. Its `Display` is one sentence with the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// Where it was written; absent for objects that did not come from a text.
+    pub origin: Option<Place>,
+    /// The object that it is about, as far as it could be told.
+    pub object: Option<ObjectKey>,
+    /// The field that it is about, `spec.http[0].route[1].weight`; empty for the whole object.
+    pub field: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.origin {
+            write!(f, "{place}: ")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Finding {}
+
+impl Finding {
+    /// A finding about a field of an object that was read before.
+    pub(crate) fn about(
+        level: Level,
+        object: &Object,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Finding {
+        let field = field.into();
+        Finding {
+            level,
+            origin: object.origin.as_ref().map(|origin| origin.place_of(&field)),
+            object: Some(object.key()),
+            field,
+            message: message.into(),
+        }
+    }
+}
+
+/// Collects the findings about one document while it is read.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The file, where there is one, and the document in it.
+    source: Option<(Arc<Path>, usize)>,
+    /// Set as soon as the object's identity is known.
+    pub(crate) object: Option<ObjectKey>,
+    findings: Vec<Finding>,
+    errors: usize,
+    left_out: usize,
+}
+
+impl Report {
+    /// One object can have this many findings; a hostile text should not make millions.
+    const ENOUGH: usize = 100;
+
+    pub(crate) fn new(source: Option<(Arc<Path>, usize)>) -> Self {
+        Report {
+            source,
+            object: None,
+            findings: Vec::new(),
+            errors: 0,
+            left_out: 0,
+        }
+    }
+
+    /// The object is refused: what `at` stands for is wrong.
+    pub(crate) fn error(&mut self, at: &Cursor<'_>, message: impl Into<String>) {
+        self.push(Level::Error, at.mark(), at.path(), message.into());
+    }
+
+    /// The object is refused: the map `at` lacks the field `key`.
+    pub(crate) fn missing(&mut self, at: &Cursor<'_>, key: &str, message: impl Into<String>) {
+        self.push(Level::Error, at.mark(), at.path_of(key), message.into());
+    }
+
+    /// The user should know this about what `at` stands for.
+    pub(crate) fn warn(&mut self, at: &Cursor<'_>, message: impl Into<String>) {
+        self.push(Level::Warning, at.mark(), at.path(), message.into());
+    }
+
+    /// A fault of the text itself.
+    pub(crate) fn fault(&mut self, mark: Mark, message: impl Into<String>) {
+        self.push(Level::Error, mark, String::new(), message.into());
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Everything that was found, in the order of the text.
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
+        if self.left_out > 0 {
+            let message = format!("{} more findings are left out", self.left_out);
+            let mark = Mark::default();
+            self.findings
+                .push(self.finding(Level::Warning, mark, String::new(), message));
+        }
+        self.findings
+            .sort_by_key(|finding| finding.origin.as_ref().map_or(0, |place| place.mark.line));
+        self.findings
+    }
+
+    fn push(&mut self, level: Level, mark: Mark, field: String, message: String) {
+        self.errors += usize::from(level == Level::Error);
+        if self.findings.len() < Self::ENOUGH {
+            self.findings
+                .push(self.finding(level, mark, field, message));
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    fn finding(&self, level: Level, mark: Mark, field: String, message: String) -> Finding {
+        Finding {
+            level,
+            origin: self.source.as_ref().map(|(file, document)| Place {
+                file: Arc::clone(file),
+                document: *document,
+                mark,
+            }),
+            object: self.object.clone(),
+            field,
+            message,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `networking.istio.io` Gateway.
+
+use std::collections::BTreeMap;
+
+use super::Reader;
+use super::service::narrow;
+use crate::model::{Gateway, GatewayServer, ServerPort};
+use crate::rules::{self, is_partial_wildcard};
+use crate::yaml::{Cursor, quoted};
+
+/// The protocols of a server that the mesh serves.
+const SERVED: [&str; 3] = ["HTTP", "HTTP2", "GRPC"];
+/// Those that Istio knows besides.
+const KNOWN: [&str; 7] = ["HTTPS", "GRPC-WEB", "MONGO", "TCP", "TLS", "MYSQL", "REDIS"];
+
+impl Reader {
+    pub(super) fn gateway(&mut self, spec: &Cursor<'_>) -> Gateway {
+        if spec.each("servers").next().is_none() {
+            self.report.missing(
+                spec,
+                "servers",
+                "a gateway needs at least one server; say where it listens and for which hosts",
+            );
+        }
+        let selector = self.labels(spec.get("selector").as_ref());
+        if selector.is_empty() {
+            let at = spec.get("selector").unwrap_or_else(|| spec.clone());
+            self.report.warn(
+                &at,
+                "the selector is empty, so every gateway listens as this says; name one, like \
+                 istio: ingressgateway",
+            );
+        }
+        let mut names = BTreeMap::new();
+        let servers = spec
+            .each("servers")
+            .filter_map(|server| {
+                if let Some(name) = server
+                    .get("name")
+                    .filter(|name| name.node.as_str() != Some(""))
+                {
+                    let text = name.node.as_str().unwrap_or_default();
+                    if let Some(first) = names.insert(text, name.path()) {
+                        let message =
+                            format!("{text} is the name of {first} too; name it otherwise");
+                        self.report.error(&name, message);
+                    }
+                }
+                self.server(&server)
+            })
+            .collect();
+        Gateway { selector, servers }
+    }
+
+    fn server(&mut self, server: &Cursor<'_>) -> Option<GatewayServer> {
+        let port = server.get("port")?;
+        let port = self.server_port(&port, server);
+        if server.each("hosts").next().is_none() {
+            self.report.missing(
+                server,
+                "hosts",
+                "a server needs at least one host; use \"*\" for any",
+            );
+        }
+        let hosts = server
+            .each("hosts")
+            .map(|host| {
+                let text = host.node.as_str().unwrap_or_default();
+                self.check(&host, server_host(text));
+                text.to_ascii_lowercase()
+            })
+            .collect();
+        Some(GatewayServer { port: port?, hosts })
+    }
+
+    fn server_port(&mut self, port: &Cursor<'_>, server: &Cursor<'_>) -> Option<ServerPort> {
+        if let Some(name) = port.get("name")
+            && name.node.as_str() == Some("")
+        {
+            self.report
+                .error(&name, "the port's name is empty; name it, like http");
+        }
+        let written = port.get("protocol")?;
+        let protocol = written
+            .node
+            .as_str()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let has_tls = server.get("tls").is_some();
+        if protocol == "HTTPS" || protocol == "TLS" {
+            if !has_tls {
+                let message =
+                    format!("a server of {protocol} needs tls; say where its certificate is");
+                self.report.missing(server, "tls", message);
+            }
+            let message = format!("{protocol} servers are not served yet: the port stays closed");
+            self.report.warn(&written, message);
+        } else if SERVED.contains(&protocol.as_str()) {
+            if let Some(tls) = server.get("tls")
+                && !only_redirects(&tls)
+            {
+                let message = format!(
+                    "a server of {protocol} speaks no TLS; use protocol HTTPS, or remove tls"
+                );
+                self.report.error(&tls, message);
+            }
+        } else if KNOWN.contains(&protocol.as_str()) {
+            let message = format!("{protocol} servers are not served yet: the port stays closed");
+            self.report.warn(&written, message);
+        } else {
+            let message = format!(
+                "{} is not a protocol; use {}",
+                quoted(written.node.as_str().unwrap_or_default()),
+                SERVED.join(", ")
+            );
+            self.report.error(&written, message);
+        }
+        Some(ServerPort {
+            number: port.get("number")?.node.as_integer().and_then(narrow)?,
+            name: port.text("name").to_owned(),
+            protocol,
+        })
+    }
+}
+
+/// Whether a plain server's `tls` says no more than `httpsRedirect`.
+fn only_redirects(tls: &Cursor<'_>) -> bool {
+    tls.entries().all(|(entry, _)| entry.key == "httpsRedirect")
+}
+
+/// `[namespace/]dnsName`
+fn server_host(text: &str) -> rules::Verdict {
+    let (namespace, host) = match text.split_once('/') {
+        Some((namespace, host)) => (Some(namespace), host),
+        None => (None, text),
+    };
+    match namespace {
+        None | Some("*" | ".") => {}
+        Some(namespace) => rules::dns_label(namespace)?,
+    }
+    if is_partial_wildcard(host) {
+        return Err(format!(
+            "{} is not a host of a gateway; a wildcard is * alone, or in front as in *.example.com",
+            quoted(host)
+        ));
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    rules::wildcard_domain(host)?;
+    if host != "*" && !host.contains('.') {
+        return Err(format!(
+            "{} is a short name; a gateway's host is the full name that clients use, or \"*\"",
+            quoted(host)
+        ));
+    }
+    Ok(())
+}

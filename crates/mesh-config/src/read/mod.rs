@@ -1,0 +1,191 @@
+//! From a tree to a typed object: identity, table, metadata, spec.
+//!
+//! The table of [`crate::schema`] has been held against the tree before a spec is read, so types are
+//! right there; what is checked here is what the values mean. One file a kind.
+
+mod destination_rule;
+mod gateway;
+mod matching;
+mod metadata;
+mod service;
+mod virtual_service;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::finding::{Finding, Report};
+use crate::model::{Kind, Metadata, Object, ObjectKey, Origin, Spec};
+use crate::rules::Verdict;
+use crate::schema;
+use crate::yaml::{Cursor, Mark, Node, Value, to_json};
+
+/// An object that may be used, and what its author should know about it.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The object.
+    pub object: Object,
+    /// What is valid in it and not acted on, and the like. All of [`crate::Level::Warning`].
+    pub warnings: Vec<Finding>,
+}
+
+/// Reads one object.
+///
+/// `source` is the file and the number of the document in it, where there is one; `namespace` is
+/// for objects that name none.
+pub(crate) fn object(
+    root: &Node,
+    source: Option<(Arc<Path>, usize)>,
+    namespace: &str,
+) -> Result<Parsed, Vec<Finding>> {
+    let mut reader = Reader {
+        report: Report::new(source.clone()),
+        references: BTreeMap::new(),
+    };
+    let read = reader.object(&Cursor::root(root), namespace);
+    let Reader { report, references } = reader;
+    let has_errors = report.has_errors();
+    let findings = report.into_findings();
+    match read {
+        Some((kind, metadata, spec)) if !has_errors => Ok(Parsed {
+            object: Object {
+                api_version: Cursor::root(root).text("apiVersion").to_owned(),
+                kind,
+                metadata,
+                spec,
+                raw: to_json(root),
+                origin: source.map(|(file, document)| Origin {
+                    file,
+                    document,
+                    line: root.mark.line,
+                    references,
+                }),
+            },
+            warnings: findings,
+        }),
+        _ => Err(findings),
+    }
+}
+
+/// What reading one object collects.
+struct Reader {
+    report: Report,
+    /// Where fields that name other objects were written.
+    references: BTreeMap<String, Mark>,
+}
+
+impl Reader {
+    fn object(&mut self, root: &Cursor<'_>, namespace: &str) -> Option<(Kind, Metadata, Spec)> {
+        if !matches!(root.node.value, Value::Map(_)) {
+            let message = format!(
+                "{} stands where an object belongs; an object is a map with apiVersion, kind and \
+                 metadata",
+                root.node.describe()
+            );
+            self.report.error(root, message);
+            return None;
+        }
+        let kind = self.kind(root)?;
+        self.report.object = identity(root, kind, namespace);
+        match schema::of(kind) {
+            Some(shape) => schema::check(root, shape, &mut self.report),
+            None => schema::check_metadata(root, &mut self.report),
+        }
+        if self.report.has_errors() {
+            return None;
+        }
+        let metadata = self.metadata(root, kind, namespace);
+        let spec = self.spec(root, kind);
+        Some((kind, metadata, spec))
+    }
+
+    fn kind(&mut self, root: &Cursor<'_>) -> Option<Kind> {
+        let mut field = |name: &str| match root.get(name) {
+            Some(value) if value.node.as_str().is_none() => {
+                let message = format!(
+                    "{} stands where the name of an API belongs; quote it",
+                    value.node.describe()
+                );
+                self.report.error(&value, message);
+                None
+            }
+            value => Some(value.map_or("", |value| value.node.as_str().unwrap_or_default())),
+        };
+        let (api_version, kind) = (field("apiVersion")?, field("kind")?);
+        match Kind::of_object(api_version, kind) {
+            Ok(kind) => Some(kind),
+            Err(error) => {
+                let at = if kind.is_empty() {
+                    "kind"
+                } else {
+                    "apiVersion"
+                };
+                match root.get(at) {
+                    Some(value) => self.report.error(&value, error.to_string()),
+                    None => self.report.missing(root, at, error.to_string()),
+                }
+                None
+            }
+        }
+    }
+
+    fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Spec {
+        // The table demands a spec; without one, its errors have been reported.
+        let spec = root.get("spec").unwrap_or_else(|| root.clone());
+        match kind {
+            Kind::Service => Spec::Service(self.service(&spec)),
+            Kind::Gateway => Spec::Gateway(self.gateway(&spec)),
+            Kind::VirtualService => Spec::VirtualService(self.virtual_service(&spec)),
+            Kind::DestinationRule => Spec::DestinationRule(self.destination_rule(&spec)),
+            Kind::WorkloadGroup => Spec::WorkloadGroup(self.workload_group(&spec)),
+            Kind::WorkloadEntry => Spec::WorkloadEntry(self.workload_entry(&spec)),
+            Kind::Inert(inert) => {
+                let message = format!("{} is kept but not acted on: {}", inert.kind, inert.note);
+                self.report.warn(root, message);
+                Spec::Inert
+            }
+        }
+    }
+
+    /// Reports what a check of [`crate::rules`] found.
+    fn check(&mut self, at: &Cursor<'_>, verdict: Verdict) {
+        if let Err(message) = verdict {
+            self.report.error(at, message);
+        }
+    }
+
+    /// Remembers where a field that names another object was written.
+    fn refers(&mut self, at: &Cursor<'_>) {
+        self.references.insert(at.path(), at.mark());
+    }
+
+    /// A map of labels.
+    fn labels(&mut self, map: Option<&Cursor<'_>>) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for (entry, value) in map.into_iter().flat_map(Cursor::entries) {
+            let text = value.node.as_str().unwrap_or_default();
+            self.check(
+                &value.clone().at_key(entry),
+                crate::rules::label_key(&entry.key),
+            );
+            self.check(&value, crate::rules::label_value(text));
+            labels.insert(entry.key.clone(), text.to_owned());
+        }
+        labels
+    }
+}
+
+/// Kind, namespace and name as far as they are written, for the findings' first words.
+fn identity(root: &Cursor<'_>, kind: Kind, namespace: &str) -> Option<ObjectKey> {
+    let metadata = root.get("metadata")?;
+    let name = metadata.text("name");
+    if name.is_empty() {
+        return None;
+    }
+    Some(ObjectKey {
+        kind,
+        namespace: metadata::namespace_of(&metadata, kind, namespace),
+        name: name.to_owned(),
+    })
+}

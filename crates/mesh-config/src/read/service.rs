@@ -1,0 +1,111 @@
+//! Core v1 Service.
+
+use std::collections::BTreeMap;
+
+use super::Reader;
+use crate::model::{Service, ServicePort, TargetPort};
+use crate::rules;
+use crate::yaml::Cursor;
+
+impl Reader {
+    pub(super) fn service(&mut self, spec: &Cursor<'_>) -> Service {
+        let selector = self.labels(spec.get("selector").as_ref());
+        let ports: Vec<ServicePort> = spec
+            .each("ports")
+            .filter_map(|port| self.service_port(&port))
+            .collect();
+        self.unique_ports(spec);
+        let is_external = spec.text("type") == "ExternalName";
+        if spec.each("ports").next().is_none() && !is_external && spec.text("clusterIP") != "None" {
+            self.report.missing(
+                spec,
+                "ports",
+                "a service needs at least one port; list the ports that clients use",
+            );
+        }
+        Service { selector, ports }
+    }
+
+    /// One port; nothing for those that the mesh cannot carry.
+    fn service_port(&mut self, port: &Cursor<'_>) -> Option<ServicePort> {
+        let number = port.get("port")?.node.as_integer().and_then(narrow)?;
+        if let Some(name) = port.get("name") {
+            let text = name.node.as_str().unwrap_or_default();
+            if !text.is_empty() {
+                self.check(&name, rules::dns_label(text));
+            }
+        }
+        let target_port = match port.get("targetPort") {
+            None => TargetPort::Number(number),
+            Some(target) => self.target_port(&target)?,
+        };
+        if !matches!(port.text("protocol"), "" | "TCP") {
+            return None; // The table's warning says so.
+        }
+        let app_protocol = port.text("appProtocol");
+        Some(ServicePort {
+            name: port.text("name").to_owned(),
+            port: number,
+            target_port,
+            app_protocol: (!app_protocol.is_empty()).then(|| app_protocol.to_owned()),
+        })
+    }
+
+    fn target_port(&mut self, target: &Cursor<'_>) -> Option<TargetPort> {
+        if let Some(number) = target.node.as_integer() {
+            let port = narrow(number);
+            if port.is_none() {
+                let message = format!("{number} is no port; ports are 1 to 65535");
+                self.report.error(target, message);
+            }
+            return port.map(TargetPort::Number);
+        }
+        let name = target.node.as_str().unwrap_or_default();
+        self.check(target, rules::port_name(name));
+        Some(TargetPort::Name(name.to_owned()))
+    }
+
+    /// Every port has its own name and its own number.
+    fn unique_ports(&mut self, spec: &Cursor<'_>) {
+        let several = spec.each("ports").count() > 1;
+        let mut names = BTreeMap::new();
+        let mut numbers = BTreeMap::new();
+        for port in spec.each("ports") {
+            match port
+                .get("name")
+                .filter(|name| name.node.as_str() != Some(""))
+            {
+                Some(name) => {
+                    let text = name.node.as_str().unwrap_or_default();
+                    if let Some(first) = names.insert(text, name.path()) {
+                        let message =
+                            format!("{text} is the name of {first} too; name it otherwise");
+                        self.report.error(&name, message);
+                    }
+                }
+                None if several => self.report.missing(
+                    &port,
+                    "name",
+                    "name is missing; a service with several ports needs a name for each",
+                ),
+                None => {}
+            }
+            if let Some(number) = port.get("port") {
+                let protocol = match port.text("protocol") {
+                    "" => "TCP",
+                    given => given,
+                };
+                let key = (number.node.as_integer(), protocol);
+                if let Some(first) = numbers.insert(key, number.path()) {
+                    let message = format!("{first} is the same port; remove one of them");
+                    self.report.error(&number, message);
+                }
+            }
+        }
+    }
+}
+
+/// A port number, where it is one.
+pub(super) fn narrow(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|port| *port > 0)
+}

@@ -1,0 +1,264 @@
+//! `networking.istio.io` VirtualService.
+
+use super::Reader;
+use super::service::narrow;
+use crate::model::{HttpDestination, HttpRoute, VirtualService};
+use crate::rules::{self, is_partial_wildcard};
+use crate::yaml::{Cursor, quoted};
+
+/// The gateway name that stands for all sidecars.
+const MESH: &str = "mesh";
+
+impl Reader {
+    pub(super) fn virtual_service(&mut self, spec: &Cursor<'_>) -> VirtualService {
+        let has_routes = ["http", "tls", "tcp"]
+            .iter()
+            .any(|kind| spec.each(kind).next().is_some());
+        if !has_routes {
+            self.report.missing(
+                spec,
+                "http",
+                "a virtual service needs routes; give http, tls or tcp",
+            );
+        }
+        let mut gateways = self.gateway_names(spec);
+        let is_delegate = spec.each("hosts").next().is_none();
+        if is_delegate {
+            self.delegate(spec);
+        }
+        if gateways.is_empty() {
+            gateways.push(MESH.to_owned());
+        }
+        let hosts = self.hosts(spec, gateways.iter().any(|gateway| gateway == MESH));
+        VirtualService {
+            hosts,
+            gateways,
+            http: spec
+                .each("http")
+                .map(|route| self.http_route(&route, is_delegate))
+                .collect(),
+        }
+    }
+
+    /// A virtual service without hosts is there for others to delegate to.
+    fn delegate(&mut self, spec: &Cursor<'_>) {
+        let at = spec.get("hosts").unwrap_or_else(|| spec.clone());
+        self.report.warn(
+            &at,
+            "hosts is empty, so only another VirtualService could delegate to this one; that is not \
+             acted on by this version, and this one does nothing",
+        );
+        if let Some(gateways) = spec.get("gateways")
+            && gateways.items().next().is_some()
+        {
+            self.report.error(
+                &gateways,
+                "a virtual service without hosts has no gateways; give it hosts, or remove them",
+            );
+        }
+        for kind in ["tls", "tcp"] {
+            if let Some(routes) = spec.get(kind) {
+                self.report.error(
+                    &routes,
+                    "a virtual service without hosts can only have http routes; give it hosts",
+                );
+            }
+        }
+    }
+
+    fn hosts(&mut self, spec: &Cursor<'_>, bound_to_mesh: bool) -> Vec<String> {
+        let mut hosts: Vec<String> = Vec::new();
+        for at in spec.each("hosts") {
+            let host = at.node.as_str().unwrap_or_default().to_ascii_lowercase();
+            if host.parse::<std::net::IpAddr>().is_err()
+                && let Err(message) = rules::wildcard_domain(&host)
+            {
+                self.report.error(&at, message);
+                continue;
+            }
+            if host == "*" && bound_to_mesh {
+                self.report.error(
+                    &at,
+                    "* takes every request of every sidecar; name the hosts, or bind it to gateways \
+                     only",
+                );
+                continue;
+            }
+            if let Some(other) = hosts.iter().find(|other| rules::overlap(other, &host)) {
+                let message =
+                    format!("{host} overlaps with {other}; a request could match both, keep one");
+                self.report.error(&at, message);
+                continue;
+            }
+            if is_partial_wildcard(&host) {
+                let message = format!(
+                    "{host} is accepted but not acted on by this version: a wildcard stands for whole \
+                     parts of a name, as in *.example.com"
+                );
+                self.report.warn(&at, message);
+                continue;
+            }
+            hosts.push(host);
+        }
+        hosts
+    }
+
+    /// The list `gateways` of a virtual service or of a match.
+    pub(super) fn gateway_names(&mut self, parent: &Cursor<'_>) -> Vec<String> {
+        parent
+            .each("gateways")
+            .map(|at| {
+                let name = at.node.as_str().unwrap_or_default();
+                self.check(&at, gateway_name(name));
+                self.refers(&at);
+                name.to_owned()
+            })
+            .collect()
+    }
+
+    fn http_route(&mut self, at: &Cursor<'_>, is_delegate: bool) -> HttpRoute {
+        let action = ["redirect", "directResponse", "delegate"]
+            .into_iter()
+            .find(|action| at.get(action).is_some());
+        let has_route = at.each("route").next().is_some();
+        self.actions(at, has_route);
+        if !has_route && action.is_none() && !is_delegate {
+            self.report.missing(
+                at,
+                "route",
+                "a route must send requests somewhere; give route, redirect or directResponse",
+            );
+        }
+        HttpRoute {
+            name: at.text("name").to_owned(),
+            matches: at
+                .each("match")
+                .map(|entry| self.http_match(&entry))
+                .collect(),
+            route: self.destinations(at),
+            unsupported_action: action,
+        }
+    }
+
+    /// A route does one thing only.
+    fn actions(&mut self, at: &Cursor<'_>, has_route: bool) {
+        const EXCLUSIVE: [(&str, &[&str]); 3] = [
+            (
+                "redirect",
+                &["route", "directResponse", "delegate", "rewrite", "fault"],
+            ),
+            ("directResponse", &["route", "delegate", "rewrite", "fault"]),
+            ("delegate", &["route"]),
+        ];
+        for (action, excluded) in EXCLUSIVE {
+            let Some(at_action) = at.get(action) else {
+                continue;
+            };
+            for other in excluded {
+                let is_set = match *other {
+                    "route" => has_route,
+                    other => at.get(other).is_some(),
+                };
+                if is_set {
+                    let message = format!("{action} and {other} exclude one another; keep one");
+                    self.report.error(&at_action, message);
+                }
+            }
+        }
+    }
+
+    fn destinations(&mut self, route: &Cursor<'_>) -> Vec<HttpDestination> {
+        let destinations: Vec<HttpDestination> = route
+            .each("route")
+            .filter_map(|entry| self.http_destination(&entry))
+            .collect();
+        let all_zero = destinations
+            .iter()
+            .all(|destination| destination.weight == 0);
+        if destinations.len() > 1
+            && all_zero
+            && let Some(at) = route.get("route")
+        {
+            self.report.error(
+                &at,
+                "all weights are 0, so no destination gets anything; give one of them a share",
+            );
+        }
+        destinations
+    }
+
+    fn http_destination(&mut self, at: &Cursor<'_>) -> Option<HttpDestination> {
+        let destination = at.get("destination")?;
+        let weight = match at.get("weight") {
+            None => 0,
+            Some(weight) => {
+                let number = weight.node.as_integer().unwrap_or_default();
+                u32::try_from(number).unwrap_or_else(|_| {
+                    let message = format!("{number} is below 0; weights are shares, use 0 or more");
+                    self.report.error(&weight, message);
+                    0
+                })
+            }
+        };
+        let host = destination.get("host")?;
+        let text = host.node.as_str().unwrap_or_default();
+        if text == "*" {
+            self.report
+                .error(&host, "* is no destination; name the service");
+        } else {
+            self.check(&host, rules::wildcard_domain(text));
+        }
+        self.refers(&host);
+        let subset = destination.get("subset");
+        if let Some(subset) = &subset {
+            self.check(
+                subset,
+                rules::dns_label(subset.node.as_str().unwrap_or_default()),
+            );
+            self.refers(subset);
+        }
+        let port = destination.get("port").and_then(|port| {
+            let number = port.get("number");
+            if number.is_none() {
+                self.report.missing(
+                    &port,
+                    "number",
+                    "number is missing; give the service's port, or remove port",
+                );
+            }
+            number
+        });
+        if let Some(port) = &port {
+            self.refers(port);
+        }
+        Some(HttpDestination {
+            host: text.to_ascii_lowercase(),
+            subset: subset.map(|subset| subset.node.as_str().unwrap_or_default().to_owned()),
+            port: port
+                .and_then(|port| port.node.as_integer())
+                .and_then(narrow),
+            weight,
+        })
+    }
+}
+
+/// `mesh`, `name` or `namespace/name`
+fn gateway_name(text: &str) -> rules::Verdict {
+    match text.split_once('/') {
+        Some((namespace, name)) => {
+            let parts = rules::dns_label(namespace).and_then(|()| rules::dns_subdomain(name));
+            parts.map_err(|_| {
+                format!(
+                    "{} is not a gateway; write its name, or namespace/name",
+                    quoted(text)
+                )
+            })
+        }
+        None => rules::domain(text).map_err(|_| {
+            format!(
+                "{} is not a gateway; write its name, namespace/name, or mesh for all sidecars",
+                quoted(text)
+            )
+        }),
+    }
+}

@@ -1,0 +1,284 @@
+//! An object held against its table.
+
+use super::{Field, Role, Shape, Type};
+use crate::finding::Report;
+use crate::suggest::suggest;
+use crate::yaml::{Cursor, Value, quoted};
+
+/// Reports every unknown field, wrong type, missing field, and field that is not acted on.
+pub(crate) fn check(object: &Cursor<'_>, shape: &Shape, report: &mut Report) {
+    Check { report }.fields(object, shape, Speech::Loud);
+}
+
+/// The same for the metadata alone, of objects that have no table.
+pub(crate) fn check_metadata(object: &Cursor<'_>, report: &mut Report) {
+    if let Some(metadata) = object.get("metadata") {
+        let kind = Type::Object(&super::metadata::METADATA);
+        Check { report }.value(&metadata, kind, Speech::Loud);
+    }
+}
+
+/// Whether fields that are not acted on are still to be named.
+#[derive(Clone, Copy, PartialEq)]
+enum Speech {
+    Loud,
+    /// A warning has named what these fields belong to.
+    Silent,
+}
+
+struct Check<'r> {
+    report: &'r mut Report,
+}
+
+impl Check<'_> {
+    fn fields(&mut self, map: &Cursor<'_>, shape: &Shape, speech: Speech) {
+        for (entry, value) in map.entries() {
+            match shape.fields.iter().find(|field| field.name == entry.key) {
+                None => {
+                    let message = unknown(&entry.key, shape);
+                    self.report.error(&value.at_key(entry), message);
+                }
+                // A null is as good as no field.
+                Some(_) if value.node.value == Value::Null => {}
+                Some(field) => {
+                    let warned =
+                        speech == Speech::Loud && self.warn(&value.clone().at_key(entry), field);
+                    let speech = if warned || !matches!(field.role, Role::Acted) {
+                        Speech::Silent
+                    } else {
+                        speech
+                    };
+                    self.value(&value, field.kind, speech);
+                }
+            }
+        }
+        for field in shape.fields.iter().filter(|field| field.required) {
+            if map.node.get(field.name).is_none() {
+                let message = format!("{} is missing; it is required", field.name);
+                self.report.missing(map, field.name, message);
+            }
+        }
+        for group in shape.at_most_one {
+            let set: Vec<&str> = group
+                .iter()
+                .copied()
+                .filter(|name| map.node.get(name).is_some())
+                .collect();
+            if set.len() > 1 {
+                let message = format!("{} exclude one another; keep one", set.join(" and "));
+                self.report.error(map, message);
+            }
+        }
+    }
+
+    /// Says that a field is not acted on, where it is set to something that matters.
+    fn warn(&mut self, value: &Cursor<'_>, field: &Field) -> bool {
+        let Role::Accepted { note, harmless } = field.role else {
+            return false;
+        };
+        if asks_for_nothing(value, harmless) {
+            return false;
+        }
+        let mut message = format!(
+            "{} is accepted but not acted on by this version",
+            field.name
+        );
+        if !note.is_empty() {
+            message = format!("{message}: {note}");
+        }
+        self.report.warn(value, message);
+        true
+    }
+
+    fn value(&mut self, at: &Cursor<'_>, kind: Type, speech: Speech) {
+        match (kind, &at.node.value) {
+            (Type::Any, _)
+            | (Type::Text | Type::IntegerOrText, Value::String(_))
+            | (Type::Bool, Value::Bool(..))
+            | (Type::Number, Value::Number(..)) => {}
+            (Type::IntegerOrText, Value::Number(..)) if at.node.as_integer().is_some() => {}
+            (Type::Integer(from, to), Value::Number(_, written)) => match at.node.as_integer() {
+                Some(number) if (from..=to).contains(&number) => {}
+                Some(_) => self.report.error(at, out_of_range(written, from, to)),
+                None => {
+                    let message = format!("{written} is not a whole number");
+                    self.report.error(at, message);
+                }
+            },
+            (Type::Duration, Value::String(text)) => {
+                if !is_duration(text) {
+                    let message = format!(
+                        "{} is no length of time; write it like 1.5s, 200ms or 1h30m",
+                        quoted(text)
+                    );
+                    self.report.error(at, message);
+                }
+            }
+            (Type::OneOf(known), Value::String(text)) => {
+                if !known.contains(&text.as_str()) {
+                    let message = match suggest(text, known.iter().copied()) {
+                        Some(near) => {
+                            format!("{} is not known here; did you mean {near}?", quoted(text))
+                        }
+                        None => {
+                            format!(
+                                "{} is not known here; use {}",
+                                quoted(text),
+                                known.join(", ")
+                            )
+                        }
+                    };
+                    self.report.error(at, message);
+                }
+            }
+            (Type::List(item), Value::List(_)) => {
+                for value in at.items() {
+                    self.value(&value, *item, speech);
+                }
+            }
+            (Type::Map(item), Value::Map(_)) => {
+                for (_, value) in at.entries() {
+                    self.value(&value, *item, speech);
+                }
+            }
+            (Type::Object(shape), Value::Map(_)) => self.fields(at, shape, speech),
+            (expected, _) => self.report.error(at, wrong_type(at, expected)),
+        }
+    }
+}
+
+fn asks_for_nothing(value: &Cursor<'_>, harmless: &[&str]) -> bool {
+    match &value.node.value {
+        Value::String(text) => harmless.contains(&text.as_str()),
+        Value::Bool(value, _) => harmless.contains(&if *value { "true" } else { "false" }),
+        Value::List(items) => {
+            items.is_empty()
+                || !harmless.is_empty()
+                    && items
+                        .iter()
+                        .all(|item| item.as_str().is_some_and(|text| harmless.contains(&text)))
+        }
+        _ => false,
+    }
+}
+
+fn unknown(key: &str, shape: &Shape) -> String {
+    let names = || shape.fields.iter().map(|field| field.name);
+    match suggest(key, names()) {
+        Some(near) => format!("{} is not a field here; did you mean {near}?", quoted(key)),
+        None => {
+            let known: Vec<&str> = names().collect();
+            format!(
+                "{} is not a field here; remove it, or use one of {}",
+                quoted(key),
+                known.join(", ")
+            )
+        }
+    }
+}
+
+fn out_of_range(written: &str, from: i64, to: i64) -> String {
+    match (from, to) {
+        (1, 65_535) => format!("{written} is no port; ports are 1 to 65535"),
+        (0, _) if written.starts_with('-') => format!("{written} is below 0; use 0 or more"),
+        _ => format!("{written} is out of range; use {from} to {to}"),
+    }
+}
+
+fn wrong_type(at: &Cursor<'_>, expected: Type) -> String {
+    let found = at.node.describe();
+    let expects_text = matches!(expected, Type::Text | Type::Duration | Type::OneOf(_));
+    match &at.node.value {
+        Value::Bool(_, written) | Value::Number(_, written) if expects_text => {
+            format!("{found} stands where a text belongs; quote it: \"{written}\"")
+        }
+        Value::String(text)
+            if matches!(expected, Type::Integer(..) | Type::Number | Type::Bool) =>
+        {
+            format!(
+                "{found} stands where {} belongs; {}",
+                expected.name(),
+                unquote(text, expected)
+            )
+        }
+        _ => format!("{found} stands where {} belongs", expected.name()),
+    }
+}
+
+/// What to do about a text that should have been a number or a boolean.
+fn unquote(text: &str, expected: Type) -> String {
+    let fits = match expected {
+        Type::Bool => text == "true" || text == "false",
+        _ => text.parse::<f64>().is_ok(),
+    };
+    if fits {
+        format!("write {text} without quotes")
+    } else {
+        "correct it".to_owned()
+    }
+}
+
+impl Type {
+    /// The type in words, as the end of "stands where … belongs".
+    fn name(self) -> &'static str {
+        match self {
+            Type::Text => "a text",
+            Type::Bool => "true or false",
+            Type::Integer(1, 65_535) => "a port number",
+            Type::Integer(..) => "a whole number",
+            Type::Number => "a number",
+            Type::IntegerOrText => "a port number or a port name",
+            Type::Duration => "a length of time like 1.5s",
+            Type::OneOf(_) => "a word",
+            Type::List(_) => "a list",
+            Type::Map(_) | Type::Object(_) => "a map",
+            Type::Any => "anything",
+        }
+    }
+}
+
+/// Go's `time.ParseDuration`, as far as an API takes it: no sign.
+fn is_duration(text: &str) -> bool {
+    if text == "0" {
+        return true;
+    }
+    let mut rest = text;
+    let mut parts = 0;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let number = &rest[..digits];
+        let is_number = number.chars().filter(|c| *c == '.').count() <= 1
+            && number.chars().any(|c| c.is_ascii_digit());
+        rest = &rest[digits..];
+        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"]
+            .into_iter()
+            .find(|unit| rest.starts_with(unit));
+        match unit {
+            Some(unit) if is_number => rest = &rest[unit.len()..],
+            _ => return false,
+        }
+        parts += 1;
+    }
+    parts > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_duration;
+
+    #[test]
+    fn durations_are_gos() {
+        for good in [
+            "0", "0s", "5s", "1.5s", "200ms", "1h30m", "1m0.5s", ".5s", "10us", "7µs",
+        ] {
+            assert!(is_duration(good), "{good}");
+        }
+        for bad in [
+            "", "5", "s", "-1s", "5 s", "1d", "5sec", "1..5s", ".s", "1h30",
+        ] {
+            assert!(!is_duration(bad), "{bad}");
+        }
+    }
+}

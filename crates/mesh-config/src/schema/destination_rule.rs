@@ -1,0 +1,200 @@
+//! `networking.istio.io` DestinationRule.
+
+use super::Type::{Bool, Duration, Integer, List, Map, Number, Object, OneOf, Text};
+use super::{INT32, LABELS, Shape, TEXTS, UINT32, accepted, acted, choice, noted, object, shape};
+
+pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
+
+static SPEC: Shape = shape(&[
+    acted("host", Text).required(),
+    acted("subsets", List(&Object(&SUBSET))),
+    acted("trafficPolicy", Object(&POLICY)),
+    noted(
+        "exportTo",
+        TEXTS,
+        "the rule holds for callers of every namespace",
+    )
+    .unless(&["*"]),
+    noted(
+        "workloadSelector",
+        Object(&SELECTOR),
+        "the rule holds for all callers",
+    ),
+]);
+
+static SUBSET: Shape = shape(&[
+    acted("name", Text).required(),
+    acted("labels", LABELS),
+    acted("trafficPolicy", Object(&POLICY)),
+]);
+
+static SELECTOR: Shape = shape(&[acted("matchLabels", LABELS)]);
+
+const BALANCED: &str = "each request goes to the less busy of two endpoints";
+const UNLIMITED: &str = "connections and requests have no limits";
+const NOT_EJECTED: &str = "no endpoint is ejected for its errors";
+const MESH_TLS: &str = "the mesh's own mTLS is used between agents, always";
+
+static POLICY: Shape = shape(&[
+    noted("loadBalancer", Object(&LOAD_BALANCER), BALANCED),
+    noted("connectionPool", Object(&CONNECTION_POOL), UNLIMITED),
+    noted("outlierDetection", Object(&OUTLIER), NOT_EJECTED),
+    noted("tls", Object(&CLIENT_TLS), MESH_TLS),
+    accepted("portLevelSettings", List(&Object(&PORT_POLICY))),
+    accepted("tunnel", Object(&TUNNEL)),
+    accepted("proxyProtocol", Object(&PROXY_PROTOCOL)),
+    accepted("retryBudget", Object(&RETRY_BUDGET)),
+]);
+
+static PORT_POLICY: Shape = shape(&[
+    acted("port", Object(&PORT_SELECTOR)),
+    acted("loadBalancer", Object(&LOAD_BALANCER)),
+    acted("connectionPool", Object(&CONNECTION_POOL)),
+    acted("outlierDetection", Object(&OUTLIER)),
+    acted("tls", Object(&CLIENT_TLS)),
+]);
+
+static PORT_SELECTOR: Shape = shape(&[acted("number", UINT32)]);
+
+static LOAD_BALANCER: Shape = choice(
+    &[&["simple", "consistentHash"]],
+    &[
+        acted(
+            "simple",
+            OneOf(&[
+                "UNSPECIFIED",
+                "LEAST_CONN",
+                "RANDOM",
+                "PASSTHROUGH",
+                "ROUND_ROBIN",
+                "LEAST_REQUEST",
+            ]),
+        ),
+        acted("consistentHash", Object(&CONSISTENT_HASH)),
+        acted("localityLbSetting", Object(&LOCALITY)),
+        acted("warmupDurationSecs", Duration),
+        acted("warmup", Object(&WARMUP)),
+    ],
+);
+
+static CONSISTENT_HASH: Shape = choice(
+    &[
+        &[
+            "httpHeaderName",
+            "httpCookie",
+            "useSourceIp",
+            "httpQueryParameterName",
+        ],
+        &["ringHash", "maglev"],
+    ],
+    &[
+        acted("httpHeaderName", Text),
+        acted("httpCookie", Object(&COOKIE)),
+        acted("useSourceIp", Bool),
+        acted("httpQueryParameterName", Text),
+        acted("ringHash", Object(&RING_HASH)),
+        acted("maglev", Object(&MAGLEV)),
+        acted("minimumRingSize", Integer(0, i64::MAX)),
+    ],
+);
+
+static COOKIE: Shape = shape(&[
+    acted("name", Text).required(),
+    acted("path", Text),
+    acted("ttl", Duration),
+    acted("attributes", List(&Object(&COOKIE_ATTRIBUTE))),
+]);
+
+static COOKIE_ATTRIBUTE: Shape = shape(&[acted("name", Text), acted("value", Text)]);
+
+static RING_HASH: Shape = shape(&[acted("minimumRingSize", Integer(0, i64::MAX))]);
+
+static MAGLEV: Shape = shape(&[acted("tableSize", Integer(0, i64::MAX))]);
+
+static LOCALITY: Shape = shape(&[
+    acted("distribute", List(&Object(&DISTRIBUTE))),
+    acted("failover", List(&Object(&FAILOVER))),
+    acted("failoverPriority", TEXTS),
+    acted("enabled", Bool),
+]);
+
+static DISTRIBUTE: Shape = shape(&[acted("from", Text), acted("to", Map(&UINT32))]);
+
+static FAILOVER: Shape = shape(&[acted("from", Text), acted("to", Text)]);
+
+static WARMUP: Shape = shape(&[
+    acted("duration", Duration).required(),
+    acted("minimumPercent", Number),
+    acted("aggression", Number),
+]);
+
+static CONNECTION_POOL: Shape = shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
+
+static TCP: Shape = shape(&[
+    acted("maxConnections", INT32),
+    acted("connectTimeout", Duration),
+    acted("tcpKeepalive", Object(&KEEPALIVE)),
+    acted("maxConnectionDuration", Duration),
+    acted("idleTimeout", Duration),
+]);
+
+static KEEPALIVE: Shape = shape(&[
+    acted("probes", UINT32),
+    acted("time", Duration),
+    acted("interval", Duration),
+]);
+
+static HTTP: Shape = shape(&[
+    acted("http1MaxPendingRequests", INT32),
+    acted("http2MaxRequests", INT32),
+    acted("maxRequestsPerConnection", INT32),
+    acted("maxRetries", INT32),
+    acted("idleTimeout", Duration),
+    acted(
+        "h2UpgradePolicy",
+        OneOf(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]),
+    ),
+    acted("useClientProtocol", Bool),
+    acted("maxConcurrentStreams", INT32),
+]);
+
+static OUTLIER: Shape = shape(&[
+    acted("consecutiveErrors", INT32),
+    acted("splitExternalLocalOriginErrors", Bool),
+    acted("consecutiveLocalOriginFailures", UINT32),
+    acted("consecutiveGatewayErrors", UINT32),
+    acted("consecutive5xxErrors", UINT32),
+    acted("outlierDetectionHttpErrorCodes", super::Type::Any),
+    acted("interval", Duration),
+    acted("baseEjectionTime", Duration),
+    acted("maxEjectionPercent", INT32),
+    acted("minHealthPercent", INT32),
+]);
+
+static CLIENT_TLS: Shape = shape(&[
+    acted(
+        "mode",
+        OneOf(&["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]),
+    ),
+    acted("clientCertificate", Text),
+    acted("privateKey", Text),
+    acted("caCertificates", Text),
+    acted("credentialName", Text),
+    acted("subjectAltNames", TEXTS),
+    acted("sni", Text),
+    acted("insecureSkipVerify", Bool),
+    acted("caCrl", Text),
+]);
+
+static TUNNEL: Shape = shape(&[
+    acted("protocol", Text),
+    acted("targetHost", Text).required(),
+    acted("targetPort", UINT32).required(),
+]);
+
+static PROXY_PROTOCOL: Shape = shape(&[acted("version", OneOf(&["V1", "V2"]))]);
+
+static RETRY_BUDGET: Shape = shape(&[
+    acted("percent", Number),
+    acted("minRetryConcurrency", UINT32),
+]);

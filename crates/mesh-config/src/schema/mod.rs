@@ -1,0 +1,198 @@
+//! Every field of every kind that the mesh acts on, as data.
+//!
+//! One table a kind says which fields exist, of which type they are, and whether the mesh acts on
+//! them. `check` holds an object against its table: an unknown field is an error, a valid field
+//! that is not acted on is a warning that names it. What a field's value must look like beyond its
+//! type is in `read`. To act on a new field, turn its `accepted` into `acted` here, and read
+//! it there.
+
+mod check;
+mod destination_rule;
+mod gateway;
+mod metadata;
+mod service;
+mod virtual_service;
+mod workload;
+
+pub(crate) use check::{check, check_metadata};
+
+use crate::model::Kind;
+
+/// A map with known fields.
+#[derive(Debug)]
+pub struct Shape {
+    /// Its fields in the order of the documentation.
+    pub fields: &'static [Field],
+    /// Groups of fields of which at most one may be set.
+    pub at_most_one: &'static [&'static [&'static str]],
+}
+
+/// One field of a [`Shape`].
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in YAML.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub kind: Type,
+    /// What the mesh makes of it.
+    pub role: Role,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+/// The type of a field's value.
+#[derive(Clone, Copy, Debug)]
+pub enum Type {
+    /// A text.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number of this range, ends included.
+    Integer(i64, i64),
+    /// Any number.
+    Number,
+    /// A whole number or a text, like a Service's `targetPort`.
+    IntegerOrText,
+    /// A length of time as Go writes it: `1.5s`, `1h30m`.
+    Duration,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A list.
+    List(&'static Type),
+    /// A map with keys of the user's choice.
+    Map(&'static Type),
+    /// A map with known fields.
+    Object(&'static Shape),
+    /// Whatever the user writes.
+    Any,
+}
+
+/// What the mesh makes of a field.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// It is acted on, or its own fields say more.
+    Acted,
+    /// It is valid and kept, and a warning says that it is not acted on. The text says what that
+    /// means, where it is not obvious. The values in `harmless` say what holds anyway and get no
+    /// warning.
+    Accepted {
+        /// What it means that the field is not acted on; may be empty.
+        note: &'static str,
+        /// Values, as texts, that ask for nothing.
+        harmless: &'static [&'static str],
+    },
+    /// It is kept without a word: notes of a server, or what holds anyway.
+    Quiet,
+}
+
+/// The table of a kind's whole object; `None` for kinds that are not acted on.
+pub fn of(kind: Kind) -> Option<&'static Shape> {
+    match kind {
+        Kind::Service => Some(&service::OBJECT),
+        Kind::Gateway => Some(&gateway::OBJECT),
+        Kind::VirtualService => Some(&virtual_service::OBJECT),
+        Kind::DestinationRule => Some(&destination_rule::OBJECT),
+        Kind::WorkloadGroup => Some(&workload::GROUP),
+        Kind::WorkloadEntry => Some(&workload::ENTRY),
+        Kind::Inert(_) => None,
+    }
+}
+
+// The words in which the tables are written.
+
+const TEXTS: Type = Type::List(&Type::Text);
+const LABELS: Type = Type::Map(&Type::Text);
+const PORT: Type = Type::Integer(1, 65_535);
+const UINT32: Type = Type::Integer(0, u32::MAX as i64);
+const INT32: Type = Type::Integer(i32::MIN as i64, i32::MAX as i64);
+
+const fn shape(fields: &'static [Field]) -> Shape {
+    Shape {
+        fields,
+        at_most_one: &[],
+    }
+}
+
+const fn choice(
+    at_most_one: &'static [&'static [&'static str]],
+    fields: &'static [Field],
+) -> Shape {
+    Shape {
+        fields,
+        at_most_one,
+    }
+}
+
+/// A field that is acted on.
+const fn acted(name: &'static str, kind: Type) -> Field {
+    Field {
+        name,
+        kind,
+        role: Role::Acted,
+        required: false,
+    }
+}
+
+/// A field that is valid but not acted on.
+const fn accepted(name: &'static str, kind: Type) -> Field {
+    noted(name, kind, "")
+}
+
+/// A field that is valid but not acted on, and what that means.
+const fn noted(name: &'static str, kind: Type, note: &'static str) -> Field {
+    Field {
+        name,
+        kind,
+        role: Role::Accepted {
+            note,
+            harmless: &[],
+        },
+        required: false,
+    }
+}
+
+/// A field that is kept without a word.
+const fn quiet(name: &'static str, kind: Type) -> Field {
+    Field {
+        name,
+        kind,
+        role: Role::Quiet,
+        required: false,
+    }
+}
+
+impl Field {
+    const fn required(self) -> Field {
+        Field {
+            required: true,
+            ..self
+        }
+    }
+
+    /// The values of an accepted field that ask for nothing.
+    const fn unless(self, harmless: &'static [&'static str]) -> Field {
+        let role = match self.role {
+            Role::Accepted { note, .. } => Role::Accepted { note, harmless },
+            other => other,
+        };
+        Field { role, ..self }
+    }
+}
+
+/// A whole object with this `spec`; Istio's kinds may leave the spec's map empty.
+macro_rules! object {
+    ($spec:expr) => {
+        crate::schema::shape(&[
+            crate::schema::quiet("apiVersion", crate::schema::Type::Text),
+            crate::schema::quiet("kind", crate::schema::Type::Text),
+            crate::schema::acted(
+                "metadata",
+                crate::schema::Type::Object(&crate::schema::metadata::METADATA),
+            ),
+            $spec,
+            // Written by controllers, read by users: asking for it has no meaning.
+            crate::schema::quiet("status", crate::schema::Type::Any),
+        ])
+    };
+}
+use object;

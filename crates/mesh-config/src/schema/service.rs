@@ -1,0 +1,73 @@
+//! Core v1 Service.
+
+use super::Type::{Bool, Integer, IntegerOrText, List, Object, OneOf, Text};
+use super::{LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
+
+pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
+
+const PAST_THE_MESH: &str = "the mesh opens no port for it, and traffic that enters through a load \
+                             balancer or a node port goes past the mesh: no weights, no mTLS. Let \
+                             clients in through a Gateway";
+
+static SPEC: Shape = shape(&[
+    acted("selector", LABELS),
+    acted("ports", List(&Object(&SERVICE_PORT))),
+    noted(
+        "type",
+        OneOf(&["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
+        PAST_THE_MESH,
+    )
+    .unless(&["ClusterIP"]),
+    noted(
+        "externalName",
+        Text,
+        "the mesh resolves no name outside of it",
+    ),
+    noted(
+        "clusterIP",
+        Text,
+        "proxies find services by Host, not by an address; a headless service is balanced like any \
+         other",
+    )
+    .unless(&[""]),
+    accepted("clusterIPs", TEXTS),
+    noted("externalIPs", TEXTS, PAST_THE_MESH),
+    noted("loadBalancerIP", Text, PAST_THE_MESH),
+    noted("loadBalancerClass", Text, PAST_THE_MESH),
+    noted("loadBalancerSourceRanges", TEXTS, PAST_THE_MESH),
+    quiet("allocateLoadBalancerNodePorts", Bool),
+    accepted("externalTrafficPolicy", OneOf(&["Cluster", "Local"])).unless(&["Cluster"]),
+    accepted("internalTrafficPolicy", OneOf(&["Cluster", "Local"])).unless(&["Cluster"]),
+    accepted("healthCheckNodePort", Integer(0, 65_535)),
+    quiet("ipFamilies", TEXTS),
+    quiet("ipFamilyPolicy", Text),
+    accepted("publishNotReadyAddresses", Bool).unless(&["false"]),
+    noted(
+        "sessionAffinity",
+        OneOf(&["None", "ClientIP"]),
+        "requests of one client go to all endpoints",
+    )
+    .unless(&["None"]),
+    accepted("sessionAffinityConfig", Object(&AFFINITY)),
+    accepted("trafficDistribution", Text),
+    // No longer part of Kubernetes, but still written by old exports.
+    quiet("topologyKeys", TEXTS),
+]);
+
+static SERVICE_PORT: Shape = shape(&[
+    acted("name", Text),
+    acted("port", PORT).required(),
+    acted("targetPort", IntegerOrText),
+    acted("appProtocol", Text),
+    noted(
+        "protocol",
+        OneOf(&["TCP", "UDP", "SCTP"]),
+        "proxies carry TCP only",
+    )
+    .unless(&["TCP"]),
+    noted("nodePort", Integer(0, 65_535), PAST_THE_MESH),
+]);
+
+static AFFINITY: Shape = shape(&[acted("clientIP", Object(&CLIENT_IP))]);
+
+static CLIENT_IP: Shape = shape(&[acted("timeoutSeconds", Integer(1, 86_400))]);

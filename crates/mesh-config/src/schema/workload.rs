@@ -1,0 +1,77 @@
+//! `networking.istio.io` WorkloadGroup and WorkloadEntry.
+
+use super::Type::{List, Map, Object, Text};
+use super::{
+    INT32, LABELS, PORT, Shape, TEXTS, UINT32, accepted, acted, noted, object, quiet, shape,
+};
+
+pub(super) static GROUP: Shape = object!(acted("spec", Object(&GROUP_SPEC)).required());
+
+pub(super) static ENTRY: Shape = object!(acted("spec", Object(&ENTRY_SPEC)).required());
+
+static GROUP_SPEC: Shape = shape(&[
+    acted("metadata", Object(&GROUP_METADATA)),
+    acted("template", Object(&TEMPLATE)).required(),
+    noted(
+        "probe",
+        Object(&PROBE),
+        "an endpoint is ready as long as its agent is",
+    ),
+]);
+
+static GROUP_METADATA: Shape = shape(&[acted("labels", LABELS), quiet("annotations", LABELS)]);
+
+static TEMPLATE: Shape = shape(&[
+    noted("address", Text, "agents tell their own address"),
+    acted("ports", Map(&PORT)),
+    acted("labels", LABELS),
+    acted("serviceAccount", Text),
+    accepted("network", Text),
+    accepted("locality", Text),
+    accepted("weight", UINT32),
+]);
+
+static ENTRY_SPEC: Shape = shape(&[
+    acted("address", Text),
+    acted("ports", Map(&PORT)),
+    acted("labels", LABELS),
+    acted("serviceAccount", Text),
+    accepted("network", Text),
+    accepted("locality", Text),
+    noted(
+        "weight",
+        UINT32,
+        "all endpoints of a service get the same share",
+    ),
+]);
+
+static PROBE: Shape = super::choice(
+    &[&["httpGet", "tcpSocket", "exec", "grpc"]],
+    &[
+        acted("initialDelaySeconds", INT32),
+        acted("timeoutSeconds", INT32),
+        acted("periodSeconds", INT32),
+        acted("successThreshold", INT32),
+        acted("failureThreshold", INT32),
+        acted("httpGet", Object(&HTTP_GET)),
+        acted("tcpSocket", Object(&TCP_SOCKET)),
+        acted("exec", Object(&EXEC)),
+        acted("grpc", Object(&GRPC)),
+    ],
+);
+
+static HTTP_GET: Shape = shape(&[
+    acted("path", Text),
+    acted("port", PORT).required(),
+    acted("host", Text),
+    acted("scheme", Text),
+    acted("httpHeaders", List(&Object(&HEADER))),
+]);
+
+static HEADER: Shape = shape(&[acted("name", Text), acted("value", Text)]);
+
+static TCP_SOCKET: Shape = shape(&[acted("host", Text), acted("port", PORT).required()]);
+
+static EXEC: Shape = shape(&[acted("command", TEXTS).required()]);
+
+static GRPC: Shape = shape(&[acted("port", UINT32), acted("service", Text)]);

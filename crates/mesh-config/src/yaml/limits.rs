@@ -1,0 +1,30 @@
+//! How much a text may ask of us.
+
+/// Bounds that keep the cost of reading a text in proportion to what a mesh can need.
+///
+/// Aliases are what makes YAML dangerous: nine lines of them can stand for a billion nodes. They
+/// are charged here before they are expanded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the whole text.
+    pub(crate) text: usize,
+    /// Bytes of one scalar. Kubernetes itself stops at 1.5 MiB for a whole object.
+    pub(crate) scalar: usize,
+    /// Nodes of all documents together, counting what aliases stand for.
+    pub(crate) nodes: usize,
+    /// Bytes of all scalars that aliases stand for.
+    pub(crate) aliased_bytes: usize,
+    /// Collections inside one another.
+    pub(crate) depth: usize,
+}
+
+impl Limits {
+    /// The limits of every text that a user hands in: two thousand objects fit with room to spare.
+    pub(crate) const DEFAULT: Limits = Limits {
+        text: 16 << 20,
+        scalar: 2 << 20,
+        nodes: 500_000,
+        aliased_bytes: 4 << 20,
+        depth: 100,
+    };
+}
