@@ -25,7 +25,7 @@ pub struct Snapshot {
 }
 
 /// On whose behalf a listener takes requests: decides `reporter` in telemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Requests for the workload beside this proxy: `reporter="destination"`.
     Inbound,

@@ -1,11 +1,28 @@
 //! Live state of clusters and endpoints, and the way to them.
 //!
-//! A snapshot is immutable; what changes with each request lives here, one [`Lane`] a worker, so that
-//! workers never write to the same cache line. The compiler carries these states over from snapshot to
-//! snapshot while the cluster or endpoint that they belong to survives; when the last snapshot lets an
-//! endpoint go, its idle connections close with it.
+//! A snapshot is immutable; what changes with each request lives here, one lane a worker, so that
+//! workers never write to the same cache line. The compiler carries these states over from snapshot
+//! to snapshot while the cluster or endpoint that they belong to survives; when the last snapshot
+//! lets an endpoint go, its idle connections close with it.
+//!
+//! A request is sent by `send.rs`, over a connection from `pool.rs`, which `connect.rs` opened, to an
+//! endpoint that `balance.rs` chose.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) mod balance;
+mod body;
+mod connect;
+mod pool;
+mod send;
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+pub(crate) use body::{Meter, Outgoing};
+pub(crate) use pool::Lease;
+pub(crate) use send::{Call, send};
+
+use pool::Pool;
 
 /// Live state of a cluster.
 #[derive(Debug)]
@@ -31,11 +48,8 @@ impl ClusterState {
     }
 
     /// The next turn of the round robin at this worker.
-    #[must_use]
-    pub fn next_turn(&self, worker: usize) -> u32 {
-        self.lanes
-            .get(worker)
-            .map_or(0, |lane| lane.turn.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn next_turn(&self, worker: usize) -> u32 {
+        self.lanes[worker].turn.fetch_add(1, Relaxed)
     }
 }
 
@@ -51,6 +65,8 @@ pub struct EndpointState {
 struct Lane {
     /// Requests under way.
     active: AtomicU32,
+    /// Connections. The lock is the worker's own and never contended but by the admin page.
+    pool: Mutex<Pool>,
 }
 
 impl EndpointState {
@@ -67,7 +83,51 @@ impl EndpointState {
     pub fn active(&self) -> u32 {
         self.lanes
             .iter()
-            .map(|lane| lane.active.load(Ordering::Relaxed))
+            .map(|lane| lane.active.load(Relaxed))
             .sum()
+    }
+
+    /// Connections in the pools of all workers; an HTTP/1 connection in use is not counted.
+    #[must_use]
+    pub fn pooled(&self) -> usize {
+        (0..self.lanes.len()).map(|i| self.pool(i).len()).sum()
+    }
+
+    /// Requests under way at one worker.
+    pub(crate) fn load(&self, worker: usize) -> u32 {
+        self.lanes[worker].active.load(Relaxed)
+    }
+
+    /// Closes what has been idle at this worker for too long.
+    pub(crate) fn sweep(&self, worker: usize, now: Instant) {
+        self.pool(worker).sweep(now);
+    }
+
+    fn pool(&self, worker: usize) -> MutexGuard<'_, Pool> {
+        let pool = &self.lanes[worker].pool;
+        pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request as under way at its endpoint for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Active {
+    state: Arc<EndpointState>,
+    worker: usize,
+}
+
+impl Active {
+    pub(crate) fn begin(state: &Arc<EndpointState>, worker: usize) -> Self {
+        state.lanes[worker].active.fetch_add(1, Relaxed);
+        Self {
+            state: state.clone(),
+            worker,
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.state.lanes[self.worker].active.fetch_sub(1, Relaxed);
     }
 }

@@ -1,0 +1,151 @@
+//! From a listening socket to connections that speak HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::{debug, warn};
+
+use crate::http::{self, limits};
+use crate::peer::Hello;
+use crate::runtime::Worker;
+use crate::snapshot::Listener;
+use crate::tls::{self, AcceptError};
+use crate::wire::{Socket, Wire};
+
+/// How long to wait after an `accept` that failed for want of something, such as file descriptors.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Serves a listener on this worker until what this returns is dropped.
+pub(crate) fn start(worker: &Arc<Worker>, listener: &Listener) -> io::Result<oneshot::Sender<()>> {
+    let socket = listener.sockets.get(worker.id).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "the listener has no socket for this worker",
+        )
+    })?;
+    let socket = socket.try_clone()?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(socket)?;
+    let (stop, stopped) = oneshot::channel();
+    let accepting = Accepting {
+        worker: worker.clone(),
+        name: listener.name.clone(),
+        seats: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+    };
+    tokio::spawn(accepting.run(socket, stopped));
+    Ok(stop)
+}
+
+struct Accepting {
+    worker: Arc<Worker>,
+    name: Arc<str>,
+    seats: Arc<Semaphore>,
+}
+
+impl Accepting {
+    async fn run(self, socket: TcpListener, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = &mut stopped => break,
+            };
+            match accepted {
+                Ok((stream, client)) => self.welcome(stream, client),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    warn!(listener = %self.name, %error, "cannot accept connections for now");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+        // Whoever is connected already is served; then the kernel refuses, also while others still
+        // hold the socket.
+        while let Some(Ok((stream, client))) = socket.accept().now_or_never() {
+            self.welcome(stream, client);
+        }
+        if let Err(error) = SockRef::from(&socket).shutdown(std::net::Shutdown::Both) {
+            debug!(listener = %self.name, %error, "cannot shut a listening socket down");
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, client: SocketAddr) {
+        let Ok(seat) = self.seats.clone().try_acquire_owned() else {
+            warn!(listener = %self.name, limit = limits::CONNECTIONS, "too many connections; a new one is closed");
+            return;
+        };
+        let (worker, name) = (self.worker.clone(), self.name.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection(worker, &name, stream, client, seat).await {
+                debug!(listener = %name, %client, %error, "a connection came to nothing");
+            }
+        });
+    }
+}
+
+/// Errors of the connection that was about to be accepted, not of the listener.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// A connection's life: what it speaks, who is there, then HTTP until its end.
+async fn connection(
+    worker: Arc<Worker>,
+    name: &Arc<str>,
+    stream: TcpStream,
+    client: SocketAddr,
+    _seat: OwnedSemaphorePermit,
+) -> Result<(), AcceptError> {
+    Socket::tune(&stream)?;
+    let greeting = tokio::time::timeout(limits::GREETING, greet(&worker, name, stream, client));
+    let (hello, socket, read) = greeting.await.map_err(|_| AcceptError::Timeout)??;
+    let admitted = worker.admit(hello).ok_or(AcceptError::NoPlace)?;
+    let wire = Wire::new(socket, read, admitted.peer.clone());
+    http::serve(worker, admitted.peer.clone(), wire).await;
+    Ok(())
+}
+
+/// Finds out who is there and what is spoken. In plain text that takes the first bytes.
+async fn greet(
+    worker: &Worker,
+    name: &Arc<str>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Result<(Hello, Socket, Bytes), AcceptError> {
+    let listener = worker.listener(name).ok_or(AcceptError::NoPlace)?;
+    if tls::is_expected(&listener, &stream).await? {
+        let accepted = tls::accept(&listener, stream).await?;
+        let hello = Hello {
+            listener: name.clone(),
+            server_name: accepted.server_name,
+            address,
+            tls: true,
+            principal: accepted.principal.map(|id| worker.intern(id.as_str())),
+            http2: accepted.http2,
+        };
+        Ok((hello, Socket::Tls(Box::new(accepted.stream)), Bytes::new()))
+    } else {
+        let (http2, read, stream) = http::detect(stream).await?;
+        let hello = Hello {
+            listener: name.clone(),
+            server_name: None,
+            address,
+            tls: false,
+            principal: None,
+            http2,
+        };
+        Ok((hello, Socket::Plain(stream), read))
+    }
+}

@@ -1,0 +1,136 @@
+//! HTTP towards clients: which version they speak, and a connection's life from its first request to
+//! its end.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::peer::{Order, Peer};
+use crate::pipeline;
+use crate::runtime::Worker;
+use crate::wire::Wire;
+
+/// What one client or endpoint may cost.
+pub(crate) mod limits {
+    use std::time::Duration;
+
+    /// Connections of one listener at one worker.
+    pub(crate) const CONNECTIONS: usize = 16_384;
+    /// From the connection to the end of the TLS handshake, or to the first bytes in plain text.
+    pub(crate) const GREETING: Duration = Duration::from_secs(10);
+    /// For a request's head, from its first byte to its last.
+    pub(crate) const HEADER_SECONDS: u64 = 15;
+    /// A connection without requests is closed after this: longer than load balancers in front keep
+    /// theirs, so that they close first.
+    pub(crate) const IDLE_SECONDS: u64 = 600;
+    /// All fields of a message together.
+    pub(crate) const HEADER_BYTES: u32 = 96 * 1024;
+    /// Fields of an HTTP/1 message.
+    pub(crate) const HEADER_FIELDS: usize = 100;
+    /// What hyper may hold of one HTTP/1 connection in each direction.
+    pub(crate) const HTTP1_BUFFER: usize = 128 * 1024;
+    /// Requests at once on an HTTP/2 connection.
+    pub(crate) const STREAMS: u32 = 128;
+    /// Streams that a client may reset before they were looked at, and that we may reset for its
+    /// mistakes, before the connection is ended.
+    pub(crate) const RESETS: usize = 64;
+    /// What a stream may send ahead: a fast link's bandwidth times its delay.
+    pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+    /// What a connection may send ahead, all streams together.
+    pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+    /// What is kept of a stream for a peer that reads slowly.
+    pub(crate) const SEND_BUFFER: usize = 256 * 1024;
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Tells HTTP/2 from HTTP/1 in plain text by its first bytes, which are returned too.
+pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, TcpStream)> {
+    let mut read = BytesMut::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let known = read.len().min(PREFACE.len());
+        if read[..known] != PREFACE[..known] {
+            return Ok((false, read.freeze(), stream));
+        }
+        if known == PREFACE.len() {
+            return Ok((true, read.freeze(), stream));
+        }
+    }
+}
+
+/// Serves a connection until it ends or is told to.
+pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
+    let io = TokioIo::new(wire);
+    let told = peer.clone();
+    let http2 = peer.hello.http2;
+    let service = service_fn(move |request| pipeline::serve(worker.clone(), peer.clone(), request));
+    let ended = if http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(limits::STREAMS)
+            .max_header_list_size(limits::HEADER_BYTES)
+            .max_pending_accept_reset_streams(limits::RESETS)
+            .max_local_error_reset_streams(limits::RESETS)
+            .initial_stream_window_size(limits::STREAM_WINDOW)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW)
+            .max_send_buf_size(limits::SEND_BUFFER)
+            .serve_connection(io, service);
+        drive(connection, &told).await
+    } else {
+        let connection = http1::Builder::new()
+            .max_headers(limits::HEADER_FIELDS)
+            .max_header_size(limits::HEADER_BYTES as usize)
+            .max_buf_size(limits::HTTP1_BUFFER)
+            // Heads are timed by the worker's sweep, which costs a request nothing.
+            .header_read_timeout(None)
+            .pipeline_flush(true)
+            .serve_connection(io, service);
+        drive(connection, &told).await
+    };
+    if let Err(error) = ended {
+        debug!(client = %told.hello.address, %error, "a client's connection broke");
+    }
+}
+
+/// Runs a connection and passes its orders on. Without orders a poll costs one atomic read more.
+async fn drive<C, E>(connection: C, peer: &Peer) -> Result<(), E>
+where
+    C: GracefulConnection<Error = E> + Future<Output = Result<(), E>>,
+{
+    let mut connection = pin!(connection);
+    let mut waker: Option<Waker> = None;
+    let mut draining = false;
+    poll_fn(move |cx| {
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            waker = Some(cx.waker().clone());
+            peer.listen(cx);
+        }
+        match peer.orders() {
+            Order::None => {}
+            Order::Drain if draining => {}
+            Order::Drain => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Order::Close => return Poll::Ready(Ok(())),
+        }
+        Pin::new(&mut connection).as_mut().poll(cx)
+    })
+    .await
+}

@@ -1,0 +1,186 @@
+//! One client connection: who is at its other end, where it stands in the current configuration, and
+//! whether it may go on.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use http::HeaderMap;
+use http::header::HeaderValue;
+use mesh_xds::Workload;
+
+use crate::http::limits;
+use crate::snapshot::{Direction, FilterChain, Listener, Snapshot};
+use crate::steps::headers::MESH_WORKLOAD;
+
+/// What is known of a client when its connection begins.
+#[derive(Debug)]
+pub(crate) struct Hello {
+    /// The listener that it came to.
+    pub(crate) listener: Arc<str>,
+    /// The server name that it asked for.
+    pub(crate) server_name: Option<String>,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: bool,
+    /// The SPIFFE id of its verified certificate.
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) http2: bool,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) hello: Hello,
+    standing: Mutex<Arc<Standing>>,
+    order: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+    /// Requests under way.
+    in_flight: AtomicU32,
+    /// The worker's clock in seconds, which ticks once a second.
+    clock: Arc<AtomicU64>,
+    /// When the last request ended, or the connection began.
+    idle_since: AtomicU64,
+    /// When the first bytes of a request came whose head is not complete yet; 0 if none did.
+    heard_at: AtomicU64,
+}
+
+/// What a connection is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Go on.
+    None,
+    /// End when what is under way has ended.
+    Drain,
+    /// End now.
+    Close,
+}
+
+impl Peer {
+    pub(crate) fn new(hello: Hello, standing: Standing, clock: Arc<AtomicU64>) -> Self {
+        let now = clock.load(Relaxed);
+        Self {
+            hello,
+            standing: Mutex::new(Arc::new(standing)),
+            order: AtomicU8::new(Order::None as u8),
+            waker: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            clock,
+            idle_since: AtomicU64::new(now),
+            heard_at: AtomicU64::new(0),
+        }
+    }
+
+    /// Where the connection stood when this was last asked; see [`crate::runtime::Worker::standing`].
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        let standing = self.standing.lock();
+        standing.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn stand(&self, standing: Arc<Standing>) {
+        let mut slot = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = standing;
+    }
+
+    /// Tells the connection to end; a sharper order replaces a milder one.
+    pub(crate) fn order(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Relaxed) < order as u8 {
+            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(waker) = waker.as_ref() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// What the connection has been told.
+    pub(crate) fn orders(&self) -> Order {
+        match self.order.load(Relaxed) {
+            0 => Order::None,
+            1 => Order::Drain,
+            _ => Order::Close,
+        }
+    }
+
+    /// Whom to wake after an order. Asked before [`Self::orders`] is read, so that none is missed.
+    pub(crate) fn listen(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        *waker = Some(cx.waker().clone());
+    }
+
+    /// Bytes came.
+    pub(crate) fn heard(&self) {
+        if self.heard_at.load(Relaxed) == 0 && self.in_flight.load(Relaxed) == 0 {
+            self.heard_at.store(self.clock.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.heard_at.store(0, Relaxed);
+    }
+
+    /// A request's stream has ended.
+    pub(crate) fn end(&self) {
+        self.idle_since.store(self.clock.load(Relaxed), Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// What a connection deserves that keeps others waiting or has nothing to say.
+    pub(crate) fn overdue(&self) -> Order {
+        let now = self.clock.load(Relaxed);
+        if self.in_flight.load(Relaxed) > 0 {
+            return Order::None;
+        }
+        let heard = self.heard_at.load(Relaxed);
+        if !self.hello.http2 && heard != 0 && now - heard > limits::HEADER_SECONDS {
+            return Order::Close;
+        }
+        match now - self.idle_since.load(Relaxed) {
+            idle if idle > limits::IDLE_SECONDS + limits::HEADER_SECONDS => Order::Close,
+            idle if idle > limits::IDLE_SECONDS => Order::Drain,
+            _ => Order::None,
+        }
+    }
+}
+
+/// A connection's place in one snapshot. Shared by its requests, so that each costs one reference
+/// count that no other worker touches.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// The worker's number of the snapshot.
+    pub(crate) version: u64,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) chain: Arc<FilterChain>,
+    /// Who this proxy is.
+    pub(crate) own_principal: Arc<str>,
+    /// What our workload is called towards other proxies.
+    pub(crate) caller: Option<HeaderValue>,
+    /// Who may be calling; empty on outbound listeners.
+    pub(crate) candidates: Vec<Arc<Workload>>,
+    /// Who is calling if it is none of them: a namespace at most.
+    pub(crate) unknown: Arc<Workload>,
+}
+
+impl Standing {
+    /// The calling workload: the only one that the verified principal may be, else the one among
+    /// them that the client's proxy names. The header alone proves nothing.
+    pub(crate) fn source(&self, headers: &HeaderMap) -> &Arc<Workload> {
+        if self.listener.direction == Direction::Outbound {
+            return &self.listener.workload;
+        }
+        match self.candidates.as_slice() {
+            [] => &self.unknown,
+            [only] => only,
+            several => {
+                let named = headers.get(MESH_WORKLOAD).map(HeaderValue::as_bytes);
+                let mut several = several.iter();
+                several
+                    .find(|w| Some(w.name.as_bytes()) == named)
+                    .unwrap_or(&self.unknown)
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! THE request path, the same for inbound, outbound and gateway: they differ in listeners and routes.
+//!
+//! Each step is a plain function in [`crate::steps`]; what a request's log line and metrics need is
+//! collected in its [`Exchange`], which reports when it is dropped.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::exchange::{Answer, Exchange, Reply};
+use crate::fail::{Fail, Flag};
+use crate::peer::Peer;
+use crate::runtime::Worker;
+use crate::snapshot::Action;
+use crate::steps::route::Question;
+use crate::steps::translate::Target;
+use crate::steps::{headers, intake, route, split};
+use crate::upstream::{self, Call, balance};
+
+/// Answers a request, whatever happens.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let mut x = Exchange::begin(worker, peer, &request);
+    Ok(match handle(&mut x, request).await {
+        Ok(reply) => x.stream(reply),
+        Err(fail) => x.refuse(&fail),
+    })
+}
+
+async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, Fail> {
+    let at = x.standing.clone();
+    let (mut head, body) = request.into_parts();
+    let body = x.receive(body);
+    let authority = intake::check(&mut head)?;
+    x.asked_for(&authority);
+
+    let question = Question {
+        authority: authority.to_str().unwrap_or_default(),
+        method: &head.method,
+        uri: &head.uri,
+        scheme: if x.peer.hello.tls { "https" } else { "http" },
+        headers: &head.headers,
+    };
+    let (host, route) = route::find(&at.chain.router, &question)
+        .ok_or_else(|| Fail::new(Flag::NoRoute, "no route matches this host and path"))?;
+    x.routed(host, route);
+    let forward = match &route.action {
+        Action::Forward(forward) => forward,
+        Action::Direct { status, body } => return Ok(Reply::Direct(*status, body.clone())),
+    };
+
+    let id = headers::request(&mut head, x.origin());
+    x.identified(&id);
+    let cluster = split::pick(&forward.split, x.worker.id)
+        .and_then(|name| at.snapshot.clusters.get(name))
+        .ok_or_else(|| {
+            Fail::new(
+                Flag::NoCluster,
+                format!("route {:?} names no cluster that exists", route.name),
+            )
+        })?;
+    x.chosen(cluster);
+
+    let target = Target {
+        authority,
+        caller: at.caller.clone(),
+    };
+    let worker = x.worker.clone();
+    let mut request = Request::from_parts(head, body);
+    let mut tried = Vec::new();
+    let mut response = loop {
+        let endpoint = balance::pick(cluster, worker.id, &tried).ok_or_else(|| {
+            Fail::new(
+                Flag::NoEndpoint,
+                format!("{} has no endpoints", cluster.name),
+            )
+        })?;
+        x.attempt(endpoint);
+        let may_retry = tried.len() < forward.retries as usize;
+        let call = Call {
+            worker: &worker,
+            cluster,
+            endpoint,
+            target: &target,
+            may_retry,
+        };
+        match upstream::send(call, request).await {
+            Ok((response, lease)) => {
+                x.answered_by(lease);
+                break response;
+            }
+            Err(failed) => match failed.unsent {
+                Some(unsent) if may_retry => {
+                    request = unsent;
+                    tried.push(endpoint.clone());
+                }
+                Some(_) => return Err(failed.fail.after_retries(forward.retries)),
+                None => return Err(failed.fail),
+            },
+        }
+    };
+    headers::response(&mut response)?;
+    Ok(Reply::Upstream(response))
+}

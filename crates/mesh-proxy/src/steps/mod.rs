@@ -1,0 +1,8 @@
+//! What is done with a request on its way, one plain function a step, in the order of
+//! [`crate::pipeline`].
+
+pub(crate) mod headers;
+pub(crate) mod intake;
+pub mod route;
+pub(crate) mod split;
+pub(crate) mod translate;

@@ -1,0 +1,159 @@
+//! Which route a request takes: the virtual host by name, then its routes in order.
+//!
+//! Pure, so that `meshctl explain` can ask the same question without traffic. The tests compare it
+//! with a naive reading of the rules.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri, header};
+
+use crate::snapshot::{
+    HeaderMatcher, HeaderName, PathMatcher, Route, RouteMatcher, Router, ValueMatcher, VirtualHost,
+};
+
+/// What a router looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The host that is asked for, with its port if it has one.
+    pub authority: &'a str,
+    /// The method.
+    pub method: &'a Method,
+    /// The target: its path and query are read.
+    pub uri: &'a Uri,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// All fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// The route that answers this question, with its virtual host; `None` is a 404.
+#[must_use]
+pub fn find<'r>(
+    router: &'r Router,
+    question: &Question<'_>,
+) -> Option<(&'r Arc<VirtualHost>, &'r Arc<Route>)> {
+    let host = virtual_host(router, question.authority)?;
+    let route = host.routes.iter().find(|r| matches(&r.matcher, question))?;
+    Some((host, route))
+}
+
+/// The virtual host by exact name, else by the longest suffix, else `*`.
+#[must_use]
+pub fn virtual_host<'r>(router: &'r Router, authority: &str) -> Option<&'r Arc<VirtualHost>> {
+    let name = host_name(authority, router.ignore_port);
+    let name = name.as_ref();
+    let longer = |suffix: &str| name.len() > suffix.len() && name.ends_with(suffix);
+    let by_suffix = || router.suffix.iter().find(|(suffix, _)| longer(suffix));
+    router
+        .exact
+        .get(name)
+        .or_else(|| by_suffix().map(|(_, host)| host))
+        .or(router.any.as_ref())
+}
+
+/// Does a request meet all of a route's conditions?
+#[must_use]
+pub fn matches(matcher: &RouteMatcher, question: &Question<'_>) -> bool {
+    path_matches(&matcher.path, question.uri.path())
+        && matcher.headers.iter().all(|h| header_matches(h, question))
+}
+
+/// The name as virtual hosts are listed: lower case, without the root's dot, with or without port.
+fn host_name(authority: &str, ignore_port: bool) -> Cow<'_, str> {
+    let (host, port) = split_port(authority);
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    let folded = bare.bytes().any(|b| b.is_ascii_uppercase());
+    match (ignore_port || port.is_empty(), folded) {
+        (true, false) => Cow::Borrowed(bare),
+        (true, true) => Cow::Owned(bare.to_ascii_lowercase()),
+        (false, false) if bare.len() == host.len() => Cow::Borrowed(authority),
+        (false, _) => Cow::Owned(format!("{}{port}", bare.to_ascii_lowercase())),
+    }
+}
+
+/// Host, and port with its colon. A colon inside an IPv6 address's brackets is none.
+fn split_port(authority: &str) -> (&str, &str) {
+    match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => authority.split_at(colon),
+        _ => (authority, ""),
+    }
+}
+
+fn path_matches(matcher: &PathMatcher, path: &str) -> bool {
+    match matcher {
+        // Also `*`, the target of a server-wide OPTIONS.
+        PathMatcher::Prefix { value, .. } if value.is_empty() || value == "/" => true,
+        PathMatcher::Prefix { value, ignore_case } => {
+            let start = path.as_bytes().get(..value.len());
+            start.is_some_and(|start| same(start, value, *ignore_case))
+        }
+        PathMatcher::Exact { value, ignore_case } => same(path.as_bytes(), value, *ignore_case),
+        PathMatcher::Regex(regex) => regex.is_match(path),
+    }
+}
+
+fn same(bytes: &[u8], value: &str, ignore_case: bool) -> bool {
+    if ignore_case {
+        bytes.eq_ignore_ascii_case(value.as_bytes())
+    } else {
+        bytes == value.as_bytes()
+    }
+}
+
+/// A header that is missing fails; under `invert` a missing one counts as an empty value.
+fn header_matches(matcher: &HeaderMatcher, question: &Question<'_>) -> bool {
+    let verdict = match header_value(&matcher.name, question) {
+        Some(value) => value_matches(&matcher.value, &value),
+        None if matcher.invert => value_matches_missing(&matcher.value),
+        None => false,
+    };
+    verdict != matcher.invert
+}
+
+fn value_matches_missing(matcher: &ValueMatcher) -> bool {
+    !matches!(matcher, ValueMatcher::Present) && value_matches(matcher, b"")
+}
+
+/// Several lines of one field count as one, joined by commas.
+fn header_value<'q>(name: &HeaderName, question: &Question<'q>) -> Option<Cow<'q, [u8]>> {
+    match name {
+        HeaderName::Method => Some(question.method.as_str().as_bytes().into()),
+        HeaderName::Authority => Some(question.authority.as_bytes().into()),
+        HeaderName::Scheme => Some(question.scheme.as_bytes().into()),
+        HeaderName::Path => {
+            let path = question.uri.path_and_query();
+            Some(path.map_or("/", |path| path.as_str()).as_bytes().into())
+        }
+        HeaderName::Field(name) => {
+            let mut lines = question.headers.get_all(name).iter();
+            let first = lines.next()?.as_bytes();
+            let separator: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
+            Some(lines.fold(first.into(), |joined: Cow<'q, [u8]>, line| {
+                [joined.as_ref(), separator, line.as_bytes()]
+                    .concat()
+                    .into()
+            }))
+        }
+    }
+}
+
+fn value_matches(matcher: &ValueMatcher, value: &[u8]) -> bool {
+    match matcher {
+        ValueMatcher::Present => true,
+        ValueMatcher::Exact(expected) => value == expected.as_bytes(),
+        ValueMatcher::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+        ValueMatcher::Suffix(suffix) => value.ends_with(suffix.as_bytes()),
+        ValueMatcher::Contains(part) if part.is_empty() => true,
+        ValueMatcher::Contains(part) => {
+            let mut windows = value.windows(part.len());
+            windows.any(|window| window == part.as_bytes())
+        }
+        ValueMatcher::Regex(regex) => {
+            std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

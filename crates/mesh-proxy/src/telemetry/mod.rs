@@ -1,0 +1,154 @@
+//! Istio's standard metrics and the edges that the service graph is drawn from.
+//!
+//! `series.rs` has one label set and its numbers, `recorder.rs` each worker's way to them,
+//! `export.rs` the Prometheus families, `edges.rs` the reports, `access_log.rs` the line per request.
+//! Only [`crate::exchange`] records.
+
+mod access_log;
+mod edges;
+mod export;
+mod recorder;
+mod series;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mesh_xds::Workload;
+use mesh_xds::mesh::EdgeDelta;
+
+use crate::snapshot::{ServiceName, Snapshot};
+
+pub(crate) use access_log::AccessLog;
+pub(crate) use recorder::{Facts, Recorder};
+pub(crate) use series::{Labels, Measures, Security, Series};
+
+/// How long a series outlives the configuration that names it: longer than scrapers look back.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// All series of a proxy.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    series: Mutex<HashMap<Labels, Arc<Series>>>,
+    /// Edges that were taken and came back, or whose series is gone.
+    unsent: Mutex<Vec<EdgeDelta>>,
+}
+
+impl Telemetry {
+    /// Telemetry that is exported through this registry.
+    ///
+    /// # Errors
+    ///
+    /// If the registry has these metrics already.
+    pub fn new(registry: &prometheus::Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let telemetry = Arc::new(Self::default());
+        registry.register(Box::new(export::Families::new(telemetry.clone())?))?;
+        Ok(telemetry)
+    }
+
+    /// What each edge carried since the last call; edges without traffic are left out.
+    #[must_use]
+    pub fn take_edges(&self) -> Vec<EdgeDelta> {
+        self.prune(Instant::now());
+        let mut taken = std::mem::take(&mut *lock(&self.unsent));
+        for series in self.all() {
+            taken.extend(edges::take(&series));
+        }
+        edges::merged(taken)
+    }
+
+    /// Takes back edges whose report was not acknowledged, so that the next one carries them.
+    pub fn restore_edges(&self, edges: Vec<EdgeDelta>) {
+        lock(&self.unsent).extend(edges);
+    }
+
+    /// Notes which series the configuration still names; the others go after a grace.
+    pub fn retain(&self, snapshot: &Snapshot) {
+        self.retain_at(snapshot, Instant::now());
+    }
+
+    fn retain_at(&self, snapshot: &Snapshot, now: Instant) {
+        let named = Named::of(snapshot);
+        for series in self.all() {
+            let mut since = lock(&series.unnamed_since);
+            *since = if named.has(&series.labels) {
+                None
+            } else {
+                since.or(Some(now))
+            };
+        }
+        self.prune(now);
+    }
+
+    /// Forgets series that have been without a name for long enough; their last edges are kept.
+    fn prune(&self, now: Instant) {
+        let mut gone = Vec::new();
+        lock(&self.series).retain(|_, series| {
+            let since = *lock(&series.unnamed_since);
+            let keep = since.is_none_or(|since| now.saturating_duration_since(since) < GRACE);
+            if !keep {
+                gone.push(series.clone());
+            }
+            keep
+        });
+        for series in gone {
+            series.retire();
+            lock(&self.unsent).extend(edges::take(&series));
+        }
+    }
+
+    /// The series with these labels.
+    pub(crate) fn series(&self, labels: Labels) -> Arc<Series> {
+        let mut all = lock(&self.series);
+        if let Some(series) = all.get(&labels) {
+            return series.clone();
+        }
+        let series = Arc::new(Series::new(labels.clone()));
+        all.insert(labels, series.clone());
+        series
+    }
+
+    fn all(&self) -> Vec<Arc<Series>> {
+        lock(&self.series).values().cloned().collect()
+    }
+}
+
+/// What a snapshot names.
+struct Named<'a> {
+    workloads: HashSet<&'a Workload>,
+    services: HashSet<&'a ServiceName>,
+}
+
+impl<'a> Named<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut workloads = HashSet::new();
+        for listener in snapshot.listeners.values() {
+            workloads.insert(listener.workload.as_ref());
+            let peers = listener.peers.by_principal.values().flatten();
+            workloads.extend(peers.map(Arc::as_ref));
+        }
+        let mut services = HashSet::new();
+        for cluster in snapshot.clusters.values() {
+            services.insert(cluster.service.as_ref());
+            workloads.extend(cluster.endpoints.iter().map(|e| e.workload.as_ref()));
+        }
+        Self {
+            workloads,
+            services,
+        }
+    }
+
+    /// What is unknown needs no name.
+    fn has(&self, labels: &Labels) -> bool {
+        let workload = |w: &Workload| w.name.is_empty() || self.workloads.contains(w);
+        let service = |s: &ServiceName| s.host.is_empty() || self.services.contains(s);
+        workload(&labels.source) && workload(&labels.destination) && service(&labels.service)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! One worker's way from a finished request to the numbers of its series.
+//!
+//! The hot path formats no label and compares no string: a request's facts are shared values that
+//! live in the snapshot, so their addresses are a key. An entry keeps what its key points to alive,
+//! so no address is ever used anew while it stands for something else here.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex};
+
+use mesh_xds::Workload;
+
+use super::series::{Cells, Labels, Measures, Security};
+use super::{Telemetry, lock};
+use crate::fail::Flags;
+use crate::snapshot::{Direction, ServiceName};
+
+/// What tells a request's series, borrowed from its exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) direction: Direction,
+    pub(crate) source: &'a Arc<Workload>,
+    pub(crate) source_principal: Option<&'a Arc<str>>,
+    pub(crate) destination: &'a Arc<Workload>,
+    pub(crate) destination_principal: Option<&'a Arc<str>>,
+    pub(crate) service: &'a Arc<ServiceName>,
+    pub(crate) grpc: bool,
+    pub(crate) code: u16,
+    pub(crate) grpc_status: Option<u8>,
+    pub(crate) flags: Flags,
+    pub(crate) security: Security,
+}
+
+impl Facts<'_> {
+    fn key(&self) -> Key {
+        let principal = |id: Option<&Arc<str>>| id.map_or(0, |id| Arc::as_ptr(id).addr());
+        Key {
+            source: Arc::as_ptr(self.source).addr(),
+            source_principal: principal(self.source_principal),
+            destination: Arc::as_ptr(self.destination).addr(),
+            destination_principal: principal(self.destination_principal),
+            service: Arc::as_ptr(self.service).addr(),
+            code: self.code,
+            flags: self.flags,
+            grpc_status: self.grpc_status,
+            grpc: self.grpc,
+            direction: self.direction,
+            security: self.security,
+        }
+    }
+
+    fn labels(&self) -> Labels {
+        Labels {
+            direction: self.direction,
+            source: self.source.clone(),
+            source_principal: self.source_principal.cloned(),
+            destination: self.destination.clone(),
+            destination_principal: self.destination_principal.cloned(),
+            service: self.service.clone(),
+            grpc: self.grpc,
+            code: self.code,
+            grpc_status: self.grpc_status,
+            flags: self.flags,
+            security: self.security,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    source: usize,
+    source_principal: usize,
+    destination: usize,
+    destination_principal: usize,
+    service: usize,
+    code: u16,
+    flags: Flags,
+    grpc_status: Option<u8>,
+    grpc: bool,
+    direction: Direction,
+    security: Security,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cells: Arc<Cells>,
+    /// Keeps the key's addresses taken.
+    _labels: Labels,
+}
+
+/// A worker's cache of handles; never contended.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    worker: usize,
+    telemetry: Arc<Telemetry>,
+    entries: Mutex<HashMap<Key, Entry, BuildHasherDefault<Fold>>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(worker: usize, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            worker,
+            telemetry,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// Adds one request to its series.
+    pub(crate) fn record(&self, facts: &Facts<'_>, measures: Measures) {
+        let key = facts.key();
+        let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.get(&key)
+            && !entry.cells.is_retired()
+        {
+            return entry.cells.add(measures);
+        }
+        let labels = facts.labels();
+        let cells = self.telemetry.series(labels.clone()).cells(self.worker);
+        cells.add(measures);
+        let entry = Entry {
+            cells,
+            _labels: labels,
+        };
+        entries.insert(key, entry);
+    }
+
+    /// Lets go of the values of a snapshot that has been replaced.
+    pub(crate) fn forget(&self) {
+        lock(&self.entries).clear();
+    }
+}
+
+/// A quick hash for keys that no stranger chooses.
+#[derive(Debug, Default)]
+struct Fold(u64);
+
+impl Fold {
+    fn fold(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.fold(u64::from(*byte));
+        }
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.fold(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.fold(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.fold(value as u64);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.fold(value as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // The map takes the top bits for its tags and the low ones for the bucket; mix both.
+        self.0 ^ (self.0 >> 32)
+    }
+}

@@ -1,0 +1,86 @@
+//! TLS towards clients: the server name in the first message chooses the chain, whose configuration
+//! then verifies who the client is.
+
+use std::io;
+
+use mesh_identity::SpiffeId;
+use mesh_identity::tls::peer_id;
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
+
+use crate::snapshot::Listener;
+
+/// The first byte of a TLS connection: a handshake record.
+const HANDSHAKE: u8 = 0x16;
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptError {
+    #[error("the client did not say what it wants in time")]
+    Timeout,
+    #[error("no filter chain is for this connection")]
+    NoPlace,
+    #[error("no filter chain serves TLS for the server name {0:?}")]
+    UnknownName(Option<String>),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A client behind TLS.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) server_name: Option<String>,
+    /// Who it has proven to be.
+    pub(crate) principal: Option<SpiffeId>,
+    pub(crate) http2: bool,
+}
+
+/// Does this connection begin with TLS? Only a listener that serves both has to look.
+pub(crate) async fn is_expected(listener: &Listener, stream: &TcpStream) -> io::Result<bool> {
+    let chains = &listener.chains;
+    let named = chains
+        .exact
+        .values()
+        .chain(chains.suffix.iter().map(|(_, chain)| chain));
+    let mut all = named.chain(&chains.default);
+    let plain = chains
+        .default
+        .as_ref()
+        .is_some_and(|chain| chain.tls.is_none());
+    if !all.any(|chain| chain.tls.is_some()) {
+        return Ok(false);
+    }
+    if !plain {
+        return Ok(true);
+    }
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    Ok(read == 1 && first[0] == HANDSHAKE)
+}
+
+/// Shakes hands. What does not begin like TLS, or asks for a name that nobody serves, is closed.
+pub(crate) async fn accept(
+    listener: &Listener,
+    stream: TcpStream,
+) -> Result<Accepted, AcceptError> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let server_name = start.client_hello().server_name().map(str::to_owned);
+    let config = listener
+        .chain_for(server_name.as_deref())
+        .and_then(|chain| chain.tls.clone());
+    let Some(config) = config else {
+        return Err(AcceptError::UnknownName(server_name));
+    };
+    let stream = start.into_stream(config).await?;
+    let session = stream.get_ref().1;
+    let principal = peer_id(session);
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    Ok(Accepted {
+        stream: stream.into(),
+        server_name,
+        principal,
+        http2,
+    })
+}

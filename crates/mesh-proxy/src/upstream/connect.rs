@@ -1,0 +1,201 @@
+//! Opening a connection to an endpoint: name, TCP, TLS, HTTP, within one deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_identity::tls::peer_id;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+use tracing::debug;
+
+use super::Outgoing;
+use crate::http::limits;
+use crate::runtime::Worker;
+use crate::snapshot::{Endpoint, UpstreamTls};
+use crate::wire::Socket;
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("cannot resolve {address}: {source}; check the name and the resolver of this machine")]
+    Resolve {
+        address: Arc<str>,
+        source: io::Error,
+    },
+    #[error(
+        "cannot connect to {address}: {source}; check that the workload and its agent run there"
+    )]
+    Connect {
+        address: Arc<str>,
+        source: io::Error,
+    },
+    #[error(
+        "no connection to {address} within {after:?}; check the network and the firewall in between"
+    )]
+    Timeout { address: Arc<str>, after: Duration },
+    #[error(
+        "no TLS with {address}: {source}; check that it is the workload that the mesh knows there and that both certificates are valid"
+    )]
+    Tls {
+        address: Arc<str>,
+        source: io::Error,
+    },
+    #[error("no HTTP with {address}: {source}; check which protocol its port speaks")]
+    Http {
+        address: Arc<str>,
+        source: hyper::Error,
+    },
+}
+
+/// A connection's sending half.
+#[derive(Debug)]
+pub(super) enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+/// What is true of a connection as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Who answers there, verified; `None` in plain text.
+    pub(crate) principal: Option<Arc<str>>,
+    /// The generation of our own identity that was shown; 0 in plain text.
+    pub(super) generation: u64,
+}
+
+/// A fresh connection.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) sender: Sender,
+    pub(super) origin: Arc<Origin>,
+}
+
+/// Connects within `timeout`. `http2` decides in plain text; over TLS, ALPN does.
+pub(super) async fn connect(
+    worker: &Arc<Worker>,
+    endpoint: &Endpoint,
+    http2: bool,
+    timeout: Duration,
+) -> Result<Fresh, ConnectError> {
+    let address = &endpoint.address;
+    let connecting = async {
+        // Read before the handshake: if the identity changes meanwhile, the connection counts as
+        // old and is replaced a little too early instead of too late.
+        let generation = worker.identity.generation();
+        let stream = tcp(address).await?;
+        let (socket, http2, origin) = match &endpoint.tls {
+            None => {
+                let origin = Origin {
+                    principal: None,
+                    generation: 0,
+                };
+                (Socket::Plain(stream), http2, origin)
+            }
+            Some(with) => {
+                let stream = tls(address, with, stream).await?;
+                let session = stream.get_ref().1;
+                let principal = peer_id(session).map(|id| worker.intern(&id.to_string()));
+                let origin = Origin {
+                    principal,
+                    generation,
+                };
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                (Socket::Tls(Box::new(stream)), http2, origin)
+            }
+        };
+        let sender = http(address, socket, http2).await?;
+        Ok(Fresh {
+            sender,
+            origin: Arc::new(origin),
+        })
+    };
+    let timed_out = |_| ConnectError::Timeout {
+        address: address.clone(),
+        after: timeout,
+    };
+    tokio::time::timeout(timeout, connecting)
+        .await
+        .map_err(timed_out)?
+}
+
+async fn tcp(address: &Arc<str>) -> Result<TcpStream, ConnectError> {
+    let failed = |source| ConnectError::Connect {
+        address: address.clone(),
+        source,
+    };
+    let stream = match address.parse::<SocketAddr>() {
+        Ok(address) => TcpStream::connect(address).await.map_err(failed)?,
+        Err(_) => {
+            let resolved = tokio::net::lookup_host(address.as_ref()).await;
+            let resolved = resolved.map_err(|source| ConnectError::Resolve {
+                address: address.clone(),
+                source,
+            })?;
+            let resolved: Vec<_> = resolved.collect();
+            // Tries one after the other.
+            TcpStream::connect(resolved.as_slice())
+                .await
+                .map_err(failed)?
+        }
+    };
+    Socket::tune(&stream).map_err(failed)?;
+    Ok(stream)
+}
+
+async fn tls(
+    address: &Arc<str>,
+    tls: &UpstreamTls,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let connector = TlsConnector::from(tls.config.clone());
+    let stream = connector.connect(tls.sni.clone(), stream).await;
+    let stream = stream.map_err(|source| ConnectError::Tls {
+        address: address.clone(),
+        source,
+    })?;
+    Ok(stream.into())
+}
+
+/// The connection's own task ends when its last sender and request are gone.
+async fn http(address: &Arc<str>, socket: Socket, http2: bool) -> Result<Sender, ConnectError> {
+    let failed = |source| ConnectError::Http {
+        address: address.clone(),
+        source,
+    };
+    let io = TokioIo::new(socket);
+    if http2 {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(limits::STREAM_WINDOW)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW)
+            .max_header_list_size(limits::HEADER_BYTES)
+            .max_send_buf_size(limits::SEND_BUFFER)
+            .handshake(io)
+            .await
+            .map_err(failed)?;
+        let address = address.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%address, %error, "an HTTP/2 connection to an endpoint broke");
+            }
+        });
+        Ok(Sender::Http2(sender))
+    } else {
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(limits::HTTP1_BUFFER)
+            .max_header_size(limits::HEADER_BYTES as usize)
+            .handshake(io)
+            .await
+            .map_err(failed)?;
+        let address = address.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%address, %error, "an HTTP/1 connection to an endpoint broke");
+            }
+        });
+        Ok(Sender::Http1(sender))
+    }
+}

@@ -1,0 +1,350 @@
+//! One worker's connections to one endpoint.
+//!
+//! HTTP/1: a stack of idle connections, the one used last on top, so that surplus ones age and
+//! close. HTTP/2: connections that requests share, up to [`STREAMS`] each, opened by one dial at a
+//! time however many requests wait. Over TLS the protocol is known after the first handshake only,
+//! so the first dial is shared there too.
+//!
+//! A connection that shows an identity which has been renewed meanwhile is not used again; what is
+//! under way on it ends in peace.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::oneshot;
+
+use super::connect::{ConnectError, Fresh, Origin, Sender, connect};
+use super::{Active, EndpointState, Outgoing};
+use crate::runtime::Worker;
+use crate::snapshot::{Cluster, Endpoint};
+
+/// Idle HTTP/1 connections older than this are closed. Application servers close theirs after 5
+/// seconds (Node.js, Apache, uvicorn) or later; being first spares us the race in which a request
+/// meets the server's close on the wire, where a POST could not be sent again.
+pub(crate) const HTTP1_IDLE: Duration = Duration::from_secs(4);
+
+/// Idle HTTP/2 connections older than this are closed; GOAWAY makes that race harmless, and a
+/// handshake costs more than an idle connection.
+const HTTP2_IDLE: Duration = Duration::from_secs(300);
+
+/// Requests on one HTTP/2 connection before another is opened: what servers usually allow.
+const STREAMS: u32 = 100;
+
+/// How often a request waits for a shared dial before it gives up: connections that break as soon as
+/// they are made must not hold a request forever.
+const DIALS: u32 = 3;
+
+/// Connections of one worker to one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    /// HTTP/1, the one used last at the end.
+    idle: Vec<Idle>,
+    /// HTTP/2.
+    shared: Vec<Shared>,
+    /// Who waits for the dial under way.
+    waiting: Vec<oneshot::Sender<Dialed>>,
+    /// A shared dial is under way.
+    dialing: bool,
+    /// What the last handshake with the endpoint settled.
+    speaks: Option<Protocol>,
+}
+
+type Dialed = Result<(), Arc<ConnectError>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Outgoing>,
+    origin: Arc<Origin>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Outgoing>,
+    origin: Arc<Origin>,
+    streams: Arc<AtomicU32>,
+    /// When the sweep first found it without requests.
+    idle_since: Option<Instant>,
+}
+
+/// What a request finds in the pool.
+enum Found {
+    Ready(Link, Arc<Origin>),
+    /// The request opens a connection of its own.
+    Dial,
+    /// The request waits for a shared dial, which it has to start if `lead`.
+    Wait {
+        dialed: oneshot::Receiver<Dialed>,
+        lead: bool,
+    },
+}
+
+impl Pool {
+    pub(super) fn len(&self) -> usize {
+        self.idle.len() + self.shared.len()
+    }
+
+    /// Closes what is closed anyway, too old or idle for too long.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let age = |since: Instant| now.saturating_duration_since(since);
+        self.idle
+            .retain(|idle| !idle.sender.is_closed() && age(idle.since) < HTTP1_IDLE);
+        self.shared.retain_mut(|shared| {
+            if shared.streams.load(Relaxed) > 0 {
+                shared.idle_since = None;
+            } else {
+                shared.idle_since.get_or_insert(now);
+            }
+            let idle = shared.idle_since.map_or(Duration::ZERO, age);
+            !shared.sender.is_closed() && idle < HTTP2_IDLE
+        });
+    }
+
+    fn find(&mut self, plain: Option<Protocol>, generation: u64, now: Instant) -> Found {
+        let speaks = plain.or(self.speaks);
+        if speaks != Some(Protocol::Http2)
+            && let Some(idle) = self.take_idle(generation, now)
+        {
+            return Found::Ready(Link::Http1(Some(idle.sender)), idle.origin);
+        }
+        if speaks == Some(Protocol::Http1) {
+            return Found::Dial;
+        }
+        if let Some(found) = self.share(generation) {
+            return found;
+        }
+        let (waiting, dialed) = oneshot::channel();
+        self.waiting.push(waiting);
+        let lead = !std::mem::replace(&mut self.dialing, true);
+        Found::Wait { dialed, lead }
+    }
+
+    /// The youngest idle connection; closed and outdated ones on the way to it are dropped.
+    fn take_idle(&mut self, generation: u64, now: Instant) -> Option<Idle> {
+        let mut busy = Vec::new();
+        let found = loop {
+            let Some(idle) = self.idle.pop() else {
+                break None;
+            };
+            let age = now.saturating_duration_since(idle.since);
+            if idle.sender.is_closed() || idle.origin.generation != generation || age >= HTTP1_IDLE
+            {
+                continue;
+            }
+            if idle.sender.is_ready() {
+                break Some(idle);
+            }
+            // Still sends the rest of a request that was answered early.
+            busy.push(idle);
+        };
+        self.idle.append(&mut busy);
+        found
+    }
+
+    fn share(&mut self, generation: u64) -> Option<Found> {
+        self.shared
+            .retain(|shared| !shared.sender.is_closed() && shared.origin.generation == generation);
+        let free = |shared: &&Shared| shared.streams.load(Relaxed) < STREAMS;
+        let shared = self.shared.iter().find(free)?;
+        Some(Found::Ready(
+            Link::http2(shared.sender.clone(), &shared.streams),
+            shared.origin.clone(),
+        ))
+    }
+
+    /// The shared dial is over.
+    fn dialed(&mut self, result: Result<Fresh, ConnectError>) {
+        self.dialing = false;
+        let result = match result {
+            Ok(fresh) => {
+                self.add(fresh);
+                Ok(())
+            }
+            Err(error) => Err(Arc::new(error)),
+        };
+        for waiting in self.waiting.drain(..) {
+            // One that has stopped waiting does not care.
+            drop(waiting.send(result.clone()));
+        }
+    }
+
+    fn add(&mut self, fresh: Fresh) {
+        match fresh.sender {
+            Sender::Http1(sender) => {
+                self.speaks = Some(Protocol::Http1);
+                self.idle.push(Idle {
+                    sender,
+                    origin: fresh.origin,
+                    since: Instant::now(),
+                });
+            }
+            Sender::Http2(sender) => {
+                self.speaks = Some(Protocol::Http2);
+                self.shared.push(Shared {
+                    sender,
+                    origin: fresh.origin,
+                    streams: Arc::default(),
+                    idle_since: None,
+                });
+            }
+        }
+    }
+}
+
+/// The right to send one request over a connection.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(super) link: Link,
+    pub(crate) origin: Arc<Origin>,
+    /// The connection has carried requests before, so its peer may just be closing it.
+    pub(super) reused: bool,
+    active: Active,
+}
+
+impl Lease {
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.link, Link::Http2 { .. })
+    }
+
+    /// The response has come to its end, so the connection can carry the next request.
+    pub(crate) fn give_back(mut self, now: Instant) {
+        if let Link::Http1(sender) = &mut self.link
+            && let Some(sender) = sender.take()
+            && !sender.is_closed()
+        {
+            self.active.state.pool(self.active.worker).idle.push(Idle {
+                sender,
+                origin: self.origin.clone(),
+                since: now,
+            });
+        }
+    }
+}
+
+/// The connection that a lease is for.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// All of it; taken out when it goes back to the pool.
+    Http1(Option<http1::SendRequest<Outgoing>>),
+    /// One stream of it.
+    Http2 {
+        sender: http2::SendRequest<Outgoing>,
+        streams: Arc<AtomicU32>,
+    },
+}
+
+impl Link {
+    fn http2(sender: http2::SendRequest<Outgoing>, streams: &Arc<AtomicU32>) -> Self {
+        streams.fetch_add(1, Relaxed);
+        Self::Http2 {
+            sender,
+            streams: streams.clone(),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Self::Http2 { streams, .. } = self {
+            streams.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// A connection for one request: an idle or shared one, else a new one.
+pub(super) async fn checkout(
+    worker: &Arc<Worker>,
+    cluster: &Cluster,
+    endpoint: &Arc<Endpoint>,
+) -> Result<Lease, Arc<ConnectError>> {
+    let active = Active::begin(&endpoint.state, worker.id);
+    let (plain, generation) = match (&endpoint.tls, cluster.http2) {
+        (Some(_), _) => (None, worker.identity.generation()),
+        (None, true) => (Some(Protocol::Http2), 0),
+        (None, false) => (Some(Protocol::Http1), 0),
+    };
+    let mut dials = 0;
+    loop {
+        let found = endpoint
+            .state
+            .pool(worker.id)
+            .find(plain, generation, Instant::now());
+        match found {
+            Found::Ready(link, origin) => {
+                return Ok(Lease {
+                    link,
+                    origin,
+                    reused: true,
+                    active,
+                });
+            }
+            Found::Dial => {
+                let fresh =
+                    connect(worker, endpoint, cluster.http2, cluster.connect_timeout).await?;
+                return Ok(own(fresh, &endpoint.state, active));
+            }
+            Found::Wait { dialed, lead } => {
+                if lead {
+                    dial(worker, cluster, endpoint);
+                }
+                dials += 1;
+                match dialed.await {
+                    Ok(Ok(())) if dials < DIALS => {}
+                    Ok(Err(error)) => return Err(error),
+                    // Made and lost again, or the worker is ending.
+                    Ok(Ok(())) | Err(_) => {
+                        return Err(Arc::new(ConnectError::Connect {
+                            address: endpoint.address.clone(),
+                            source: std::io::ErrorKind::ConnectionReset.into(),
+                        }));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Dials for all who wait, in a task of its own: the request that began it may be given up.
+fn dial(worker: &Arc<Worker>, cluster: &Cluster, endpoint: &Arc<Endpoint>) {
+    let (worker, endpoint) = (worker.clone(), endpoint.clone());
+    let (http2, timeout) = (cluster.http2, cluster.connect_timeout);
+    tokio::spawn(async move {
+        let result = connect(&worker, &endpoint, http2, timeout).await;
+        endpoint.state.pool(worker.id).dialed(result);
+    });
+}
+
+/// A connection that was opened for one request.
+fn own(fresh: Fresh, state: &Arc<EndpointState>, active: Active) -> Lease {
+    let link = match fresh.sender {
+        Sender::Http1(sender) => Link::Http1(Some(sender)),
+        Sender::Http2(sender) => {
+            // The endpoint speaks HTTP/2 since its last start: share it.
+            let streams = Arc::default();
+            let link = Link::http2(sender.clone(), &streams);
+            let mut pool = state.pool(active.worker);
+            pool.speaks = Some(Protocol::Http2);
+            pool.shared.push(Shared {
+                sender,
+                origin: fresh.origin.clone(),
+                streams,
+                idle_since: None,
+            });
+            link
+        }
+    };
+    Lease {
+        link,
+        origin: fresh.origin,
+        reused: false,
+        active,
+    }
+}
