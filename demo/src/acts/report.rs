@@ -1,0 +1,242 @@
+//! What an act tells: as lines for people, as JSON for programs.
+
+use serde::Serialize;
+
+use super::Applied;
+use super::count::Counts;
+use super::graph::Seen;
+use crate::fleet::Fleet;
+
+/// The whole play.
+#[derive(Debug, Serialize)]
+pub(crate) struct Play {
+    /// The acts that were played, in order.
+    pub(crate) acts: Vec<Report>,
+    /// Whether all four were, and each showed what it must.
+    pub(crate) passed: bool,
+    /// Why there was no play, if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl Play {
+    /// A play of these acts.
+    pub(crate) fn of(acts: Vec<Report>) -> Self {
+        let passed = acts.len() == 4 && acts.iter().all(|act| act.passed);
+        Self {
+            acts,
+            passed,
+            error: None,
+        }
+    }
+
+    /// A play that did not begin.
+    pub(crate) fn cancelled(error: &anyhow::Error) -> Self {
+        Self {
+            acts: Vec::new(),
+            passed: false,
+            error: Some(format!("{error:#}")),
+        }
+    }
+}
+
+/// One act.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Its number.
+    pub(crate) act: u8,
+    /// Its title.
+    pub(crate) name: &'static str,
+    /// What is configured while it plays.
+    pub(crate) configured: Vec<String>,
+    /// What the config API warned about when it took that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
+    /// What was seen.
+    pub(crate) observed: Observed,
+    /// What must be seen.
+    pub(crate) expected: &'static str,
+    /// Whether it was.
+    pub(crate) passed: bool,
+    /// Why it is so; for a failed act, what is wrong.
+    pub(crate) why: String,
+    /// Where to look, for a failed act.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) logs: Vec<String>,
+}
+
+/// What an act saw.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Observed {
+    #[serde(flatten)]
+    counts: Counts,
+    /// The graph's edges, where the act looked at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<Vec<Seen>>,
+}
+
+impl Report {
+    /// An act that has not been judged.
+    pub(crate) fn new(
+        act: u8,
+        name: &'static str,
+        expected: &'static str,
+        why: &'static str,
+    ) -> Self {
+        Self {
+            act,
+            name,
+            configured: Vec::new(),
+            warnings: Vec::new(),
+            observed: Observed::default(),
+            expected,
+            passed: false,
+            why: why.to_owned(),
+            logs: Vec::new(),
+        }
+    }
+
+    /// An act that could not be played to its end.
+    pub(crate) fn interrupted(act: u8, death: &anyhow::Error) -> Self {
+        Self::new(act, "Interrupted", "every process lives", "").failed(format!("{death:#}"))
+    }
+
+    /// Whose logs to read if it fails.
+    pub(crate) fn reads(mut self, fleet: &Fleet, processes: &[&str]) -> Self {
+        self.logs = processes.iter().map(|name| fleet.log(name)).collect();
+        self
+    }
+
+    /// Nothing new is configured.
+    pub(crate) fn unchanged(mut self) -> Self {
+        self.configured = vec!["nothing more".to_owned()];
+        self
+    }
+
+    /// What was there, and what a file has added to it.
+    pub(crate) fn configured(mut self, before: &str, file: &str, applied: &Applied) -> Self {
+        self.configured = vec![before.to_owned(), format!("{file}, unchanged")];
+        self.configured.extend(
+            applied
+                .applied
+                .iter()
+                .map(|object| format!("  {} {}: {}", object.kind, object.name, object.action)),
+        );
+        self.warnings.clone_from(&applied.warnings);
+        self
+    }
+
+    /// What came back.
+    pub(crate) fn observed(mut self, counts: &Counts) -> Self {
+        self.observed.counts = counts.clone();
+        self
+    }
+
+    /// What the graph showed.
+    pub(crate) fn graph(mut self, edges: &[Seen]) -> Self {
+        self.observed.graph = Some(edges.to_vec());
+        self
+    }
+
+    /// The end: it passes, or what is wrong takes the place of the reason.
+    pub(crate) fn judged(self, verdict: Result<(), String>) -> Self {
+        match verdict {
+            Ok(()) => Self {
+                passed: true,
+                logs: Vec::new(),
+                ..self
+            },
+            Err(wrong) => self.failed(wrong),
+        }
+    }
+
+    /// The end of an act that did not show what it must.
+    pub(crate) fn failed(self, wrong: impl Into<String>) -> Self {
+        Self {
+            passed: false,
+            why: wrong.into(),
+            ..self
+        }
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "\nAct {}: {}", self.act, self.name)?;
+        for (number, line) in self.configured.iter().enumerate() {
+            let label = if number == 0 { "configured" } else { "" };
+            writeln!(f, "  {label:<11} {line}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  {:<11} {warning}", "warning")?;
+        }
+        writeln!(f, "  {:<11} {}", "expected", self.expected)?;
+        writeln!(f, "  {:<11} {}", "observed", self.observed.counts)?;
+        for (number, edge) in self.observed.graph.iter().flatten().enumerate() {
+            let label = if number == 0 { "graph" } else { "" };
+            writeln!(f, "  {label:<11} {edge}")?;
+        }
+        let (label, verdict) = if self.passed {
+            ("why", "passed")
+        } else {
+            ("wrong", "FAILED")
+        };
+        writeln!(f, "  {label:<11} {}", self.why)?;
+        for log in &self.logs {
+            writeln!(f, "  {:<11} {log}", "look into")?;
+        }
+        write!(f, "  {:<11} {verdict}", "verdict")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut counts = Counts::default();
+        counts.add(Err(crate::client::Lost::Refused));
+        Report::new(3, "The shut door", "a refusal", "nobody listens")
+            .unchanged()
+            .observed(&counts)
+    }
+
+    #[test]
+    fn json_has_what_a_program_reads() {
+        let json = serde_json::to_value(Play::of(vec![report().judged(Ok(()))])).unwrap();
+        assert_eq!(json["passed"], false, "one act is no play");
+        let act = &json["acts"][0];
+        assert_eq!(act["act"], 3);
+        assert_eq!(act["name"], "The shut door");
+        assert_eq!(act["configured"][0], "nothing more");
+        assert_eq!(act["observed"]["requests"], 1);
+        assert_eq!(act["observed"]["failures"]["connection refused"], 1);
+        assert_eq!(act["expected"], "a refusal");
+        assert_eq!(act["passed"], true);
+        assert_eq!(act["why"], "nobody listens");
+    }
+
+    #[test]
+    fn a_play_passes_by_all_four_acts() {
+        let acts = |passed: [bool; 4]| {
+            let judge = |passed| if passed { Ok(()) } else { Err("no".to_owned()) };
+            passed.map(|passed| report().judged(judge(passed))).into()
+        };
+        assert!(Play::of(acts([true; 4])).passed);
+        assert!(!Play::of(acts([true, true, true, false])).passed);
+    }
+
+    #[test]
+    fn a_failed_act_says_what_is_wrong_and_where_to_look() {
+        let mut report = report();
+        report.logs = vec!["/tmp/x/logs/mesh-gateway.log".to_owned()];
+        let failed = report.judged(Err("20 requests were let in".to_owned()));
+        let text = failed.to_string();
+        assert!(text.contains("20 requests were let in"), "{text}");
+        assert!(
+            text.contains("look into   /tmp/x/logs/mesh-gateway.log"),
+            "{text}"
+        );
+        assert!(text.contains("FAILED"), "{text}");
+    }
+}

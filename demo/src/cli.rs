@@ -1,0 +1,89 @@
+//! The command line of `cargo demo`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The vehicle fleet in a real service mesh, on this machine
+///
+/// Without a command: builds and starts everything, plays the four acts, and stays up until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    name = "demo",
+    bin_name = "cargo demo --",
+    args_conflicts_with_subcommands = true,
+    after_help = "The parts of the fleet are this same program: see `app --help` and `loadbalancer --help`."
+)]
+pub(crate) struct Cli {
+    /// What to do, if not everything
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plays the four acts and stops: exit code 0 if each showed what it must
+    Play {
+        #[command(flatten)]
+        fleet: FleetArgs,
+
+        /// How the play is told
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Starts the fleet with its workloads and Services only, and stays up until Ctrl-C
+    Up {
+        #[command(flatten)]
+        fleet: FleetArgs,
+
+        /// Where to write the addresses, process ids and command lines once the fleet is ready; removed at
+        /// the end
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+    },
+}
+
+/// Where the fleet runs and what it is made of.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FleetArgs {
+    /// Port of the gateway; the load balancer and the config API take the next two
+    #[arg(long, value_name = "N", default_value_t = 18080, value_parser = clap::value_parser!(u16).range(1..=65533))]
+    pub(crate) base_port: u16,
+
+    /// Takes the daemons from this directory instead of building them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bin_dir: Option<PathBuf>,
+}
+
+/// How the play is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people, act by act.
+    #[default]
+    Text,
+    /// One JSON object at the end.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_of_a_command_stand_behind_it() {
+        let cli = Cli::try_parse_from(["demo", "up", "--state", "f", "--base-port", "19000"]);
+        let Some(Command::Up { fleet, state }) = cli.unwrap().command else {
+            panic!("another command was understood");
+        };
+        assert_eq!(fleet.base_port, 19000);
+        assert_eq!(state, PathBuf::from("f"));
+        // In front of it they would be read and then ignored.
+        assert!(Cli::try_parse_from(["demo", "--base-port", "19000", "play"]).is_err());
+        assert!(Cli::try_parse_from(["demo", "up"]).is_err());
+        assert!(Cli::try_parse_from(["demo", "--base-port", "65534"]).is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! The three commands: everything, `play` and `up`. Each starts a fleet and stops it again, whatever comes.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use mesh_process::{Shutdown, exit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::acts;
+use crate::acts::report::Play;
+use crate::cli::{Cli, Command, FleetArgs, Output};
+use crate::fleet::Fleet;
+use crate::fleet::binaries::Binaries;
+use crate::fleet::state::StateFile;
+use crate::say::Say;
+
+/// Runs the command until it is done or a signal stops it.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let stop = Shutdown::new();
+    stop.on_signals()?;
+    // A terminal that is closed is a Ctrl-C too.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let hung_up = stop.clone();
+    tokio::spawn(async move {
+        hangup.recv().await;
+        hung_up.trigger();
+    });
+    match cli.command {
+        None => everything(&cli.fleet, &stop).await,
+        Some(Command::Play { fleet, output }) => play(&fleet, output, &stop).await,
+        Some(Command::Up { fleet, state }) => up(&fleet, &state, &stop).await,
+    }
+}
+
+async fn everything(args: &FleetArgs, stop: &Shutdown) -> anyhow::Result<ExitCode> {
+    let say = Say::Aloud;
+    let Some(mut fleet) = prepare(args, stop, say).await? else {
+        return Ok(interrupted(say));
+    };
+    let mut passed = true;
+    let outcome = async {
+        fleet.start(say).await?;
+        // A failed act leaves the fleet up too: now is the time to look at it.
+        passed = acts::play(&fleet, say).await.passed;
+        addresses(&fleet, say);
+        stay(&mut fleet, say).await;
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        outcome = outcome => outcome,
+        () = stop.wait() => Ok(()),
+    };
+    let outcome = outcome.map(|()| passed);
+    finish(fleet, outcome, say).await
+}
+
+async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Result<ExitCode> {
+    let say = match output {
+        Output::Text => Say::Aloud,
+        Output::Json => Say::Aside,
+    };
+    let played = async {
+        let Some(mut fleet) = prepare(args, stop, say).await? else {
+            return Ok(None);
+        };
+        let outcome = tokio::select! {
+            outcome = async {
+                fleet.start(say).await?;
+                Ok(Some(acts::play(&fleet, say).await))
+            } => outcome,
+            () = stop.wait() => Ok(None),
+        };
+        fleet.stop(say).await;
+        outcome
+    };
+    let played: anyhow::Result<Option<Play>> = played.await;
+    let play = match &played {
+        Ok(Some(play)) => play,
+        Ok(None) => &Play::cancelled(&anyhow::anyhow!("a signal has stopped the play")),
+        Err(error) => &Play::cancelled(error),
+    };
+    if output == Output::Json {
+        Say::Aloud.line(serde_json::to_string_pretty(play)?);
+    } else if let Some(error) = &play.error {
+        Say::Aside.line(format!("demo: {error}"));
+    } else {
+        let word = if play.passed { "passed" } else { "FAILED" };
+        say.line(format!("\nThe play has {word}."));
+    }
+    Ok(code(play.passed))
+}
+
+async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<ExitCode> {
+    let say = Say::Aloud;
+    StateFile::clear(state)?;
+    let Some(mut fleet) = prepare(args, stop, say).await? else {
+        return Ok(interrupted(say));
+    };
+    let outcome = async {
+        fleet.start(say).await?;
+        let _file = StateFile::write(state, &fleet.layout, &fleet.running)?;
+        addresses(&fleet, say);
+        stay(&mut fleet, say).await;
+        Ok(true)
+    };
+    let outcome = tokio::select! {
+        outcome = outcome => outcome,
+        () = stop.wait() => Ok(true),
+    };
+    finish(fleet, outcome, say).await
+}
+
+/// Builds and plans. `None` if a signal came first.
+async fn prepare(args: &FleetArgs, stop: &Shutdown, say: Say) -> anyhow::Result<Option<Fleet>> {
+    let binaries = match &args.bin_dir {
+        Some(directory) => Binaries::in_directory(directory)?,
+        None => {
+            say.line("Building the daemons ...");
+            tokio::select! {
+                built = Binaries::build() => built?,
+                () = stop.wait() => return Ok(None),
+            }
+        }
+    };
+    Fleet::prepare(args.base_port, binaries).map(Some)
+}
+
+/// Waits for ever, and tells of every process that ends unasked.
+async fn stay(fleet: &mut Fleet, say: Say) {
+    let mut deaths = fleet.deaths.subscribe();
+    let mut told = 0;
+    loop {
+        let news = deaths.borrow_and_update()[told..].to_vec();
+        told += news.len();
+        for death in news {
+            fleet.forget(death.pid);
+            say.line(format!("{death}; its log: {}", death.log.display()));
+        }
+        if deaths.changed().await.is_err() {
+            // The fleet holds the sender.
+            return;
+        }
+    }
+}
+
+fn addresses(fleet: &Fleet, say: Say) {
+    let layout = &fleet.layout;
+    say.line(format!(
+        "\nThe fleet is up.\n  gateway        {}\n  load balancer  {}\n  config API     {}\n  graph          {}\n  logs           {}\nPress Ctrl-C to stop it.",
+        layout.gateway_url(),
+        layout.loadbalancer_url(),
+        layout.api_url(),
+        layout.graph_url(),
+        layout.logs().display()
+    ));
+}
+
+async fn finish(fleet: Fleet, outcome: anyhow::Result<bool>, say: Say) -> anyhow::Result<ExitCode> {
+    say.line("\nStopping the fleet ...");
+    fleet.stop(say).await;
+    outcome.map(code)
+}
+
+fn interrupted(say: Say) -> ExitCode {
+    say.line("Stopped before the fleet was started.");
+    code(true)
+}
+
+fn code(well: bool) -> ExitCode {
+    ExitCode::from(if well { exit::DONE } else { exit::FAILED })
+}

@@ -1,0 +1,127 @@
+//! Cleans up behind a demo that was killed and could not do so itself.
+//!
+//! The demo starts this very program once more, as a janitor, and holds the other end of its standard
+//! input. What runs and where it lives is written there line by line; when the pipe ends without `done`, the
+//! demo is gone: the janitor kills what is left and removes the directory. The system closes the pipe
+//! whatever the demo died of.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// The word that makes this program a janitor.
+pub(crate) const WORD: &str = "janitor";
+
+/// The demo's end of the pipe.
+#[derive(Debug)]
+pub(crate) struct Janitor {
+    child: Child,
+    pipe: ChildStdin,
+}
+
+impl Janitor {
+    /// Starts a janitor for a directory.
+    pub(crate) fn start(program: &Path, directory: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::process::CommandExt as _;
+        let mut child = Command::new(program)
+            .arg(WORD)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot start the janitor")?;
+        let pipe = child.stdin.take().context("the janitor has a pipe")?;
+        let mut janitor = Self { child, pipe };
+        janitor.tell(&format!("directory {}", directory.display()));
+        Ok(janitor)
+    }
+
+    /// A process has started, as the leader of its own group.
+    pub(crate) fn started(&mut self, pid: u32) {
+        self.tell(&format!("started {pid}"));
+    }
+
+    /// A process has ended: its id may become somebody else's.
+    pub(crate) fn ended(&mut self, pid: u32) {
+        self.tell(&format!("ended {pid}"));
+    }
+
+    /// Everything is cleaned up; the janitor may go home.
+    pub(crate) fn done(mut self) {
+        self.tell("done");
+        drop(self.pipe);
+        // It only reads one more line.
+        let _ = self.child.wait();
+    }
+
+    fn tell(&mut self, line: &str) {
+        // Without a janitor the fleet is still cleaned up by the demo itself.
+        let _ = writeln!(self.pipe, "{line}");
+    }
+}
+
+/// What a janitor has been told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    directory: Option<PathBuf>,
+    running: BTreeSet<u32>,
+    done: bool,
+}
+
+/// The janitor's whole life: listens until the pipe ends, then cleans up unless all is done.
+pub(crate) fn run() {
+    let told = listen(io::stdin().lock());
+    if told.done {
+        return;
+    }
+    for pid in told.running {
+        let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It may be gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+    if let Some(directory) = told.directory {
+        // A process that is just dying may write once more; the second round gets that.
+        for _ in 0..2 {
+            let _ = std::fs::remove_dir_all(&directory);
+        }
+    }
+}
+
+fn listen(lines: impl BufRead) -> Told {
+    let mut told = Told::default();
+    for line in lines.lines().map_while(Result::ok) {
+        match line.split_once(' ') {
+            Some(("directory", directory)) => told.directory = Some(directory.into()),
+            Some(("started", pid)) => told.running.extend(pid.parse::<u32>()),
+            Some(("ended", pid)) => {
+                if let Ok(pid) = pid.parse() {
+                    told.running.remove(&pid);
+                }
+            }
+            _ => told.done |= line == "done",
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_is_left() {
+        let told = listen("directory /tmp/a b\nstarted 7\nstarted 8\nended 7\n".as_bytes());
+        assert_eq!(told.directory, Some(PathBuf::from("/tmp/a b")));
+        assert_eq!(told.running, BTreeSet::from([8]));
+        assert!(!told.done);
+        assert!(listen("started 7\ndone\n".as_bytes()).done);
+    }
+}
