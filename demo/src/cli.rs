@@ -57,6 +57,10 @@ pub(crate) struct FleetArgs {
     /// Takes the daemons from this directory instead of building them
     #[arg(long, value_name = "DIR")]
     pub(crate) bin_dir: Option<PathBuf>,
+
+    /// Writes the logs to this directory and leaves them there; otherwise they go with the fleet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log_dir: Option<PathBuf>,
 }
 
 /// How the play is told.

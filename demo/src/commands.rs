@@ -122,7 +122,7 @@ async fn prepare(args: &FleetArgs, stop: &Shutdown, say: Say) -> anyhow::Result<
             }
         }
     };
-    Fleet::prepare(args.base_port, binaries).map(Some)
+    Fleet::prepare(args, binaries).map(Some)
 }
 
 /// Waits for ever, and tells of every process that ends unasked.
@@ -151,7 +151,7 @@ fn addresses(fleet: &Fleet, say: Say) {
         layout.loadbalancer_url(),
         layout.api_url(),
         layout.graph_url(),
-        layout.logs().display()
+        layout.logs.display()
     ));
 }
 

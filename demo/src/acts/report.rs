@@ -1,11 +1,17 @@
 //! What an act tells: as lines for people, as JSON for programs.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::Applied;
 use super::count::Counts;
 use super::graph::Seen;
 use crate::fleet::Fleet;
+use crate::fleet::process::tail;
+
+/// How many lines of each log a failed act shows.
+const TAIL_LINES: usize = 10;
 
 /// The whole play.
 #[derive(Debug, Serialize)]
@@ -62,7 +68,18 @@ pub(crate) struct Report {
     pub(crate) why: String,
     /// Where to look, for a failed act.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) logs: Vec<String>,
+    pub(crate) logs: Vec<Log>,
+}
+
+/// A log worth reading.
+#[derive(Debug, Serialize)]
+pub(crate) struct Log {
+    /// Whose it is.
+    pub(crate) process: String,
+    /// Where it is, while the fleet runs or with `--log-dir`.
+    pub(crate) file: PathBuf,
+    /// How it ended when the act failed.
+    pub(crate) tail: String,
 }
 
 /// What an act saw.
@@ -103,7 +120,12 @@ impl Report {
 
     /// Whose logs to read if it fails.
     pub(crate) fn reads(mut self, fleet: &Fleet, processes: &[&str]) -> Self {
-        self.logs = processes.iter().map(|name| fleet.log(name)).collect();
+        let log = |name: &&str| Log {
+            process: (*name).to_owned(),
+            file: fleet.layout.log(name),
+            tail: String::new(),
+        };
+        self.logs = processes.iter().map(log).collect();
         self
     }
 
@@ -151,7 +173,10 @@ impl Report {
     }
 
     /// The end of an act that did not show what it must.
-    pub(crate) fn failed(self, wrong: impl Into<String>) -> Self {
+    pub(crate) fn failed(mut self, wrong: impl Into<String>) -> Self {
+        for log in &mut self.logs {
+            log.tail = tail(&log.file, TAIL_LINES);
+        }
         Self {
             passed: false,
             why: wrong.into(),
@@ -183,7 +208,10 @@ impl std::fmt::Display for Report {
         };
         writeln!(f, "  {label:<11} {}", self.why)?;
         for log in &self.logs {
-            writeln!(f, "  {:<11} {log}", "look into")?;
+            writeln!(f, "  {:<11} {}", "look into", log.file.display())?;
+            for line in log.tail.lines() {
+                writeln!(f, "    | {line}")?;
+            }
         }
         write!(f, "  {:<11} {verdict}", "verdict")
     }
@@ -229,14 +257,19 @@ mod tests {
     #[test]
     fn a_failed_act_says_what_is_wrong_and_where_to_look() {
         let mut report = report();
-        report.logs = vec!["/tmp/x/logs/mesh-gateway.log".to_owned()];
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mesh-gateway.log");
+        std::fs::write(&file, "cannot listen\n").unwrap();
+        report.logs = vec![Log {
+            process: "mesh-gateway".to_owned(),
+            file: file.clone(),
+            tail: String::new(),
+        }];
         let failed = report.judged(Err("20 requests were let in".to_owned()));
         let text = failed.to_string();
         assert!(text.contains("20 requests were let in"), "{text}");
-        assert!(
-            text.contains("look into   /tmp/x/logs/mesh-gateway.log"),
-            "{text}"
-        );
+        let look_into = format!("look into   {}\n    | cannot listen", file.display());
+        assert!(text.contains(&look_into), "{text}");
         assert!(text.contains("FAILED"), "{text}");
     }
 }

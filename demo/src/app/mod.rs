@@ -29,7 +29,7 @@ pub(crate) mod simulator;
 
 /// Plays one app of the fleet
 #[derive(Clone, Debug, Parser)]
-#[command(name = "demo app")]
+#[command(name = "demo app", bin_name = "demo app")]
 pub(crate) struct AppArgs {
     #[command(flatten)]
     common: CommonArgs,

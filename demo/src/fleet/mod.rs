@@ -4,6 +4,7 @@
 //! [`tokens`] lets it join, [`state`] tells others of it, [`janitor`] cleans up if the demo cannot.
 
 pub(crate) mod binaries;
+mod command;
 pub(crate) mod janitor;
 pub(crate) mod plan;
 pub(crate) mod ports;
@@ -27,6 +28,7 @@ use self::ports::Ports;
 use self::process::{Deaths, Running, Spec};
 use crate::acts::count::title;
 use crate::app::role::Role;
+use crate::cli::FleetArgs;
 use crate::client::Client;
 use crate::say::Say;
 use crate::scenario;
@@ -53,23 +55,30 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Chooses ports and makes a directory; nothing runs yet.
-    pub(crate) fn prepare(base_port: u16, binaries: Binaries) -> anyhow::Result<Self> {
-        let ports = Ports::choose(base_port, plan::purposes())?;
+    pub(crate) fn prepare(args: &FleetArgs, binaries: Binaries) -> anyhow::Result<Self> {
+        let ports = Ports::choose(args.base_port, plan::purposes())?;
         let directory = tempfile::Builder::new()
             .prefix("mesh-demo-")
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()
             .context("cannot make a directory for the fleet; set TMPDIR to one that takes files")?;
         let janitor = Janitor::start(binaries.demo(), directory.path())?;
+        let logs = match &args.log_dir {
+            Some(kept) => std::path::absolute(kept)?,
+            None => directory.path().join("logs"),
+        };
         let layout = Layout {
             directory: directory.path().to_owned(),
+            logs,
             binaries,
             ports,
         };
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);
-        for path in [layout.logs(), layout.tokens(), layout.addresses()] {
-            private.create(path)?;
+        for path in [&layout.logs, &layout.tokens(), &layout.addresses()] {
+            private
+                .create(path)
+                .with_context(|| format!("cannot make {}", path.display()))?;
         }
         let keeps_state = plan::identities().into_iter().map(|(name, ..)| name);
         for name in keeps_state.chain([CA.to_owned()]) {
@@ -141,7 +150,7 @@ impl Fleet {
             found = ready::poll(ready::PATIENCE, every, probe) => match found {
                 Ok(()) => Ok(()),
                 Err(missing) => bail!("waited {} s in vain for {what}: {missing}; the logs are in {}",
-                    ready::PATIENCE.as_secs(), self.layout.logs().display()),
+                    ready::PATIENCE.as_secs(), self.layout.logs.display()),
             },
             death = ready::first_death(&self.deaths) => Err(death),
         }
@@ -223,12 +232,6 @@ impl Fleet {
     /// A process has ended unasked: its id is no longer the fleet's.
     pub(crate) fn forget(&mut self, pid: u32) {
         self.janitor.ended(pid);
-    }
-
-    /// The log of a process, for a report.
-    pub(crate) fn log(&self, process: &str) -> String {
-        let log = self.layout.logs().join(format!("{process}.log"));
-        log.display().to_string()
     }
 
     /// Stops everything, callers before the called, and leaves nothing behind.

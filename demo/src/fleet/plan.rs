@@ -3,14 +3,12 @@
 //! Pure: from a directory, programs and ports to [`Spec`]s. Nothing secret is in a command line; a join
 //! token lies in a file that only this user can read.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::binaries::Binaries;
+use super::command::Command;
 use super::ports::{Ports, Purpose};
-use super::process::{Invocation, Spec};
+use super::process::Spec;
 use crate::app::role::{Role, Version};
 
 /// The namespace of the apps.
@@ -28,9 +26,6 @@ pub(crate) const API: &str = "mesh-api";
 pub(crate) const GATEWAY: &str = "mesh-gateway";
 /// See [`CA`].
 pub(crate) const LOADBALANCER: &str = "loadbalancer";
-
-/// How long each process may take to finish what is in flight when it is stopped, as a flag's value.
-const DRAIN: &str = "3s";
 
 /// One workload: an app with its agent.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +128,8 @@ pub(crate) fn purposes() -> Vec<Purpose> {
 pub(crate) struct Layout {
     /// Its directory, for this user only.
     pub(crate) directory: PathBuf,
+    /// Where its logs are.
+    pub(crate) logs: PathBuf,
     /// Its programs.
     pub(crate) binaries: Binaries,
     /// Its ports.
@@ -140,9 +137,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Where the logs are.
-    pub(crate) fn logs(&self) -> PathBuf {
-        self.directory.join("logs")
+    /// The log of a process.
+    pub(crate) fn log(&self, process: &str) -> PathBuf {
+        self.logs.join(format!("{process}.log"))
     }
 
     /// Where the join tokens are.
@@ -266,92 +263,12 @@ impl Layout {
     }
 }
 
-/// A command line that grows.
-struct Command {
-    name: String,
-    argv: Vec<String>,
-    directory: PathBuf,
-    addresses_file: PathBuf,
-    log: PathBuf,
-}
-
-impl Command {
-    fn daemon(layout: &Layout, name: &str, program: &str) -> Self {
-        Self::new(layout, name, layout.binaries.daemon(program), &[])
-    }
-
-    fn demo(layout: &Layout, name: &str, part: &str) -> Self {
-        Self::new(layout, name, layout.binaries.demo(), &[part])
-    }
-
-    fn new(layout: &Layout, name: &str, program: &Path, words: &[&str]) -> Self {
-        let addresses_file = layout.addresses().join(format!("{name}.json"));
-        let mut argv = vec![program.display().to_string()];
-        argv.extend(words.iter().map(|word| (*word).to_owned()));
-        let command = Self {
-            name: name.to_owned(),
-            argv,
-            directory: layout.directory.clone(),
-            addresses_file: addresses_file.clone(),
-            log: layout.logs().join(format!("{name}.log")),
-        };
-        command
-            .arg("--addresses-file", addresses_file)
-            .arg("--drain-timeout", DRAIN)
-    }
-
-    fn arg(mut self, flag: &str, value: impl AsRef<OsStr>) -> Self {
-        self.argv.push(flag.to_owned());
-        self.argv.push(value.as_ref().display().to_string());
-        self
-    }
-
-    /// What a process needs to get its certificate.
-    fn identity(self, layout: &Layout, fingerprint: &str) -> Self {
-        let state = layout.state(&self.name);
-        let token = layout.token(&self.name);
-        self.arg("--ca-address", layout.ports.of(CA, "grpc").to_string())
-            .arg("--ca-fingerprint", fingerprint)
-            .arg("--join-token-file", token)
-            .arg("--state-dir", state)
-    }
-
-    /// What every proxy listens on for its operators. Eight proxies share this machine, so each gets two
-    /// workers at most.
-    fn proxy(self, layout: &Layout) -> Spec {
-        let [admin, metrics, ready] =
-            ["admin", "metrics", "ready"].map(|purpose| layout.ports.of(&self.name, purpose));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.arg("--listen-admin", admin.to_string())
-            .arg("--listen-metrics", metrics.to_string())
-            .arg("--listen-ready", ready.to_string())
-            .arg("--workers", cores.min(2).to_string())
-            .spec(ready, metrics, "/stats/prometheus")
-    }
-
-    fn spec(self, ready: SocketAddr, metrics: SocketAddr, metrics_path: &str) -> Spec {
-        // Nothing of the user's environment, so that a stray MESH_… variable changes nothing.
-        let env = BTreeMap::from([("RUST_BACKTRACE".to_owned(), "1".to_owned())]);
-        Spec {
-            name: self.name,
-            invocation: Invocation {
-                argv: self.argv,
-                env,
-                cwd: self.directory,
-            },
-            addresses_file: self.addresses_file,
-            ready_url: format!("http://{ready}/healthz/ready"),
-            metrics_url: format!("http://{metrics}{metrics_path}"),
-            log: self.log,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::binaries::DAEMONS;
     use super::*;
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     fn layout(directory: &Path) -> Layout {
         for name in DAEMONS {
@@ -363,6 +280,7 @@ mod tests {
             .expect("of 333 bases one is free");
         Layout {
             directory: directory.to_owned(),
+            logs: directory.join("logs"),
             binaries: Binaries::in_directory(directory).unwrap(),
             ports,
         }

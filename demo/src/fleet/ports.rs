@@ -24,7 +24,7 @@ pub(crate) enum PortsError {
     TooHigh(u16),
     /// Somebody has a fixed port.
     #[error(
-        "port {port} of 127.0.0.1, meant for the {purpose}, cannot be used: {source}; stop what has it, or move the fleet with --base-port {}", other_base(*.port)
+        "port {port} of 127.0.0.1, meant for the {purpose}, cannot be used: {reason}; stop what has it, or move the fleet with --base-port {}", other_base(*.port)
     )]
     Busy {
         /// The port.
@@ -32,7 +32,7 @@ pub(crate) enum PortsError {
         /// What it is for.
         purpose: &'static str,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// There are not enough free ones.
     #[error(
@@ -63,10 +63,10 @@ impl Ports {
     pub(crate) fn choose(base: u16, purposes: Vec<Purpose>) -> Result<Self, PortsError> {
         let fixed = fixed(base)?;
         for (port, purpose) in fixed {
-            probe(port).map_err(|source| PortsError::Busy {
+            probe(port).map_err(|reason| PortsError::Busy {
                 port,
                 purpose,
-                source,
+                reason,
             })?;
         }
         let taken: BTreeSet<u16> = fixed.iter().map(|(port, _)| *port).collect();

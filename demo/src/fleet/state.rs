@@ -30,7 +30,7 @@ struct State<'a> {
     /// Process to what starts it again.
     commands: BTreeMap<&'a str, &'a Invocation>,
     /// The directory with a log for each process.
-    logs: PathBuf,
+    logs: &'a Path,
 }
 
 /// The file while it is there. Dropping it removes it.
@@ -76,7 +76,7 @@ impl Drop for StateFile {
     }
 }
 
-fn describe<'a>(layout: &Layout, running: &'a [Running]) -> State<'a> {
+fn describe<'a>(layout: &'a Layout, running: &'a [Running]) -> State<'a> {
     let by_name = running
         .iter()
         .map(|running| (running.spec.name.as_str(), running));
@@ -97,7 +97,7 @@ fn describe<'a>(layout: &Layout, running: &'a [Running]) -> State<'a> {
         commands: by_name
             .map(|(name, running)| (name, &running.spec.invocation))
             .collect(),
-        logs: layout.logs(),
+        logs: &layout.logs,
     }
 }
 
@@ -117,13 +117,14 @@ mod tests {
         }
         let layout = Layout {
             directory: directory.path().to_owned(),
+            logs: directory.path().join("logs"),
             binaries: Binaries::in_directory(directory.path()).unwrap(),
             ports: (22_000..23_000)
                 .step_by(3)
                 .find_map(|base| Ports::choose(base, purposes()).ok())
                 .expect("of 333 bases one is free"),
         };
-        std::fs::create_dir(layout.logs()).unwrap();
+        std::fs::create_dir(&layout.logs).unwrap();
         let mut spec = layout.ca();
         spec.invocation.argv = vec!["/bin/sleep".to_owned(), "600".to_owned()];
         let running = [start(spec, &Deaths::default()).unwrap()];

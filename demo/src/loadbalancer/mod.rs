@@ -32,7 +32,7 @@ const LISTING_EVERY: Duration = Duration::from_secs(1);
 
 /// Plays the load balancer that sends straight to the apps
 #[derive(Clone, Debug, Parser)]
-#[command(name = "demo loadbalancer")]
+#[command(name = "demo loadbalancer", bin_name = "demo loadbalancer")]
 pub(crate) struct LoadbalancerArgs {
     #[command(flatten)]
     common: CommonArgs,
