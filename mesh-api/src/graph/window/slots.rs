@@ -1,0 +1,414 @@
+//! Deltas by time: one slot per second, and their sums per minute.
+//!
+//! An hour of seconds is too much for fixed-size numbers, and most of them are small or zero: a slot is
+//! a run of variable-length integers, around 15 bytes per series and second. Sums per minute make
+//! long windows cheap, and stay when memory is short and the seconds must go.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// Upper bounds of the duration histogram in milliseconds; one more bucket holds what is above.
+pub(super) const BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+/// The buckets of [`BOUNDS`] and `+Inf`.
+pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
+
+/// A series in the slots. Never used twice, so that a slot cannot speak of another series.
+pub(super) type Id = u64;
+
+/// What was added to a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Delta {
+    pub(super) requests: u64,
+    pub(super) duration_ms: u64,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    pub(super) buckets: [u64; BUCKETS],
+}
+
+impl Delta {
+    pub(super) fn is_zero(&self) -> bool {
+        *self == Delta::default()
+    }
+
+    fn add(&mut self, other: &Delta) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.duration_ms = self.duration_ms.saturating_add(other.duration_ms);
+        self.request_bytes = self.request_bytes.saturating_add(other.request_bytes);
+        self.response_bytes = self.response_bytes.saturating_add(other.response_bytes);
+        for (ours, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *ours = ours.saturating_add(theirs);
+        }
+    }
+}
+
+/// What was added to a series within a window. Not whole numbers, where a window cuts a minute of
+/// which only the sum is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Totals {
+    pub(super) requests: f64,
+    pub(super) duration_ms: f64,
+    pub(super) request_bytes: f64,
+    pub(super) response_bytes: f64,
+    pub(super) buckets: [f64; BUCKETS],
+}
+
+impl Totals {
+    fn add(&mut self, delta: &Delta, share: f64) {
+        self.requests += delta.requests as f64 * share;
+        self.duration_ms += delta.duration_ms as f64 * share;
+        self.request_bytes += delta.request_bytes as f64 * share;
+        self.response_bytes += delta.response_bytes as f64 * share;
+        for (ours, theirs) in self.buckets.iter_mut().zip(delta.buckets) {
+            *ours += theirs as f64 * share;
+        }
+    }
+}
+
+/// A run of encoded deltas; a series may be in it several times.
+#[derive(Clone, Debug, Default)]
+struct Slot(Vec<u8>);
+
+impl Slot {
+    fn push(&mut self, id: Id, delta: &Delta) {
+        for number in [
+            id,
+            delta.requests,
+            delta.duration_ms,
+            delta.request_bytes,
+            delta.response_bytes,
+        ] {
+            self.number(number);
+        }
+        let filled = delta.buckets.iter().filter(|count| **count > 0).count();
+        self.0.push(filled as u8);
+        for (index, count) in delta.buckets.iter().enumerate() {
+            if *count > 0 {
+                self.0.push(index as u8);
+                self.number(*count);
+            }
+        }
+    }
+
+    /// Seven bits a byte, the lowest first.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Id, Delta)> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || read(&mut rest))
+    }
+}
+
+fn read(rest: &mut &[u8]) -> Option<(Id, Delta)> {
+    let id = read_number(rest)?;
+    let mut delta = Delta {
+        requests: read_number(rest)?,
+        duration_ms: read_number(rest)?,
+        request_bytes: read_number(rest)?,
+        response_bytes: read_number(rest)?,
+        buckets: [0; BUCKETS],
+    };
+    for _ in 0..read_byte(rest)? {
+        let index = usize::from(read_byte(rest)?);
+        *delta.buckets.get_mut(index)? = read_number(rest)?;
+    }
+    Some((id, delta))
+}
+
+fn read_byte(rest: &mut &[u8]) -> Option<u8> {
+    let (first, others) = rest.split_first()?;
+    *rest = others;
+    Some(*first)
+}
+
+fn read_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    let mut shift = 0;
+    loop {
+        let byte = read_byte(rest)?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+        shift += 7;
+        if shift > 63 {
+            return None;
+        }
+    }
+}
+
+/// All slots, by time in seconds since 1970.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    seconds: BTreeMap<u64, Slot>,
+    /// Sums of whole minutes, by number of the minute.
+    minutes: BTreeMap<u64, Slot>,
+    /// Minutes before this one have only their sums.
+    coarse_before: u64,
+    bytes: usize,
+}
+
+impl Slots {
+    /// Memory held by the slots, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a delta to its second, and to its minute if that has been summed up.
+    pub(super) fn push(&mut self, second: u64, id: Id, delta: &Delta) {
+        let minute = second / 60;
+        let coarse = minute < self.coarse_before;
+        let fine = (!coarse).then(|| self.seconds.entry(second).or_default());
+        let sum = if coarse {
+            Some(self.minutes.entry(minute).or_default())
+        } else {
+            self.minutes.get_mut(&minute)
+        };
+        for slot in fine.into_iter().chain(sum) {
+            let before = slot.0.capacity();
+            slot.push(id, delta);
+            self.bytes += slot.0.capacity() - before;
+        }
+    }
+
+    /// Sums up every minute before the given second's that has not been yet.
+    pub(super) fn seal_before(&mut self, second: u64) {
+        let current = second / 60;
+        let sealed = self
+            .minutes
+            .last_key_value()
+            .map_or(0, |(last, _)| last + 1);
+        let mut open: Vec<u64> = self
+            .seconds
+            .range(sealed * 60..current * 60)
+            .map(|(second, _)| second / 60)
+            .collect();
+        open.dedup();
+        for minute in open {
+            self.seal(minute);
+        }
+    }
+
+    fn seal(&mut self, minute: u64) {
+        let mut sums: BTreeMap<Id, Delta> = BTreeMap::new();
+        for (_, slot) in self.seconds.range_mut(minute * 60..(minute + 1) * 60) {
+            let before = slot.0.capacity();
+            slot.0.shrink_to_fit();
+            self.bytes -= before - slot.0.capacity();
+            for (id, delta) in slot.iter() {
+                sums.entry(id).or_default().add(&delta);
+            }
+        }
+        let mut slot = Slot::default();
+        for (id, delta) in &sums {
+            slot.push(*id, delta);
+        }
+        slot.0.shrink_to_fit();
+        self.bytes += slot.0.capacity();
+        self.minutes.insert(minute, slot);
+    }
+
+    /// Forgets everything before a second.
+    pub(super) fn forget_before(&mut self, second: u64) {
+        let kept = self.seconds.split_off(&second);
+        let old_seconds = std::mem::replace(&mut self.seconds, kept);
+        // A minute that is still partly wanted stays.
+        let kept = self.minutes.split_off(&(second / 60));
+        let old_minutes = std::mem::replace(&mut self.minutes, kept);
+        for slot in old_seconds.values().chain(old_minutes.values()) {
+            self.bytes -= slot.0.capacity();
+        }
+    }
+
+    /// Forgets the seconds of the oldest minute whose sum is kept, or else the oldest sum. False if
+    /// there is nothing left to forget.
+    pub(super) fn coarsen(&mut self) -> bool {
+        let first = self.seconds.keys().next().map(|second| second / 60);
+        if let Some(minute) = first.filter(|minute| self.minutes.contains_key(minute)) {
+            let kept = self.seconds.split_off(&((minute + 1) * 60));
+            let old = std::mem::replace(&mut self.seconds, kept);
+            self.bytes -= old.values().map(|slot| slot.0.capacity()).sum::<usize>();
+            self.coarse_before = minute + 1;
+            return true;
+        }
+        match self.minutes.pop_first() {
+            Some((_, slot)) => {
+                self.bytes -= slot.0.capacity();
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Slots::default();
+    }
+
+    /// What was added from `first` to `last`, both included, by series.
+    pub(super) fn sum(&self, first: u64, last: u64) -> HashMap<Id, Totals> {
+        let mut totals: HashMap<Id, Totals> = HashMap::new();
+        let mut add = |slot: &Slot, share: f64| {
+            for (id, delta) in slot.iter() {
+                totals.entry(id).or_default().add(&delta, share);
+            }
+        };
+        let mut at = first;
+        while at <= last {
+            let minute = at / 60;
+            let end = (minute * 60 + 59).min(last);
+            let covered = end - at + 1;
+            let sum = self.minutes.get(&minute);
+            match sum {
+                Some(slot) if covered == 60 || minute < self.coarse_before => {
+                    add(slot, covered as f64 / 60.0);
+                }
+                _ => {
+                    for slot in self.seconds.range(at..=end).map(|(_, slot)| slot) {
+                        add(slot, 1.0);
+                    }
+                }
+            }
+            // Skips what nothing was recorded in, however long.
+            let next = self.seconds.range(end + 1..).next().map(|(at, _)| *at);
+            let next_sum = self.minutes.range(minute + 1..).next();
+            let next_sum = next_sum.map(|(minute, _)| minute * 60);
+            let Some(next) = next.into_iter().chain(next_sum).min() else {
+                break;
+            };
+            at = next.max(end + 1);
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUCKETS, Delta, Slot, Slots};
+
+    fn requests(requests: u64) -> Delta {
+        Delta {
+            requests,
+            ..Delta::default()
+        }
+    }
+
+    fn sum(slots: &Slots, first: u64, last: u64) -> f64 {
+        slots.sum(first, last).values().map(|t| t.requests).sum()
+    }
+
+    #[test]
+    fn any_delta_survives_encoding() {
+        let mut full = Delta {
+            requests: u64::MAX,
+            duration_ms: 128,
+            request_bytes: 0,
+            response_bytes: 1 << 62,
+            buckets: [0; BUCKETS],
+        };
+        full.buckets[0] = 1;
+        full.buckets[BUCKETS - 1] = u64::MAX;
+        let mut slot = Slot::default();
+        slot.push(7, &full);
+        slot.push(u64::MAX, &Delta::default());
+        let read: Vec<_> = slot.iter().collect();
+        assert_eq!(read, [(7, full), (u64::MAX, Delta::default())]);
+    }
+
+    #[test]
+    fn a_broken_slot_ends_instead_of_looping() {
+        let slot = Slot(vec![0xff; 40]);
+        assert_eq!(slot.iter().count(), 0);
+    }
+
+    #[test]
+    fn minutes_and_seconds_tell_the_same() {
+        let mut slots = Slots::default();
+        for second in 1000..1400 {
+            slots.push(second, second % 3, &requests(second));
+        }
+        let before = sum(&slots, 1003, 1390);
+        slots.seal_before(1400);
+        assert_eq!(sum(&slots, 1003, 1390), before);
+        let naive: u64 = (1003..=1390).sum();
+        assert_eq!(before, naive as f64);
+        // Late: its minute is summed up already.
+        slots.push(1100, 1, &requests(5));
+        assert_eq!(sum(&slots, 1003, 1390), before + 5.0);
+        assert_eq!(sum(&slots, 1100, 1100), 1105.0);
+    }
+
+    #[test]
+    fn a_coarse_minute_is_shared_out_evenly() {
+        let mut slots = Slots::default();
+        for second in 600..720 {
+            slots.push(second, 1, &requests(2));
+        }
+        slots.seal_before(720);
+        let fine = slots.bytes();
+        assert!(slots.coarsen());
+        assert!(slots.bytes() < fine);
+        assert_eq!(sum(&slots, 600, 719), 240.0);
+        assert_eq!(sum(&slots, 630, 719), 180.0);
+        // Late: its second is gone, its minute is not.
+        slots.push(610, 1, &requests(60));
+        assert_eq!(sum(&slots, 600, 719), 300.0);
+        assert_eq!(sum(&slots, 630, 719), 210.0);
+    }
+
+    #[test]
+    fn coarsening_ends_with_nothing() {
+        let mut slots = Slots::default();
+        for second in 600..900 {
+            slots.push(second, 1, &requests(2));
+        }
+        slots.seal_before(1000);
+        while slots.coarsen() {}
+        assert_eq!(slots.bytes(), 0);
+        assert_eq!(sum(&slots, 0, 1000), 0.0);
+    }
+
+    #[test]
+    fn forgetting_frees_memory() {
+        let mut slots = Slots::default();
+        for second in 600..900 {
+            slots.push(second, 1, &requests(2));
+        }
+        slots.seal_before(840);
+        slots.forget_before(850);
+        assert_eq!(sum(&slots, 850, 10_000), 100.0);
+        slots.forget_before(10_000);
+        assert_eq!(slots.bytes(), 0);
+    }
+
+    #[test]
+    fn a_sum_over_all_of_time_is_quick() {
+        let mut slots = Slots::default();
+        slots.push(5, 1, &requests(1));
+        slots.push(4_000_000_000, 1, &requests(2));
+        assert_eq!(sum(&slots, 0, u64::MAX / 2), 3.0);
+    }
+}
