@@ -4,6 +4,21 @@
 //! (pools, counters) hangs in `state` fields that are carried over from snapshot to snapshot while
 //! the thing that they belong to survives.
 
+pub mod cluster;
+pub mod compile;
+pub mod endpoint;
+mod field;
+pub mod link;
+pub mod listener;
+mod manager;
+mod matcher;
+pub mod route;
+#[cfg(test)]
+pub(crate) mod samples;
+mod transport;
+
+pub use field::Refusal;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,318 @@
+//! Clusters: an Envoy `Cluster` becomes a [`ClusterSpec`], and with its endpoints a [`Cluster`].
+
+mod options;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_identity::Identity;
+use mesh_xds::envoy::cluster as pb;
+use mesh_xds::envoy::cluster::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, TransportSocketMatch,
+};
+use mesh_xds::envoy::core::Metadata;
+use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
+use mesh_xds::envoy::endpoint::ClusterLoadAssignment;
+use mesh_xds::envoy::protobuf::Struct;
+use mesh_xds::metadata;
+use mesh_xds::names::ClusterName;
+
+use super::endpoint::{self, Assignment};
+use super::field::{At, Refusal, sort_fields};
+use super::transport::{self, Configurations};
+use super::{Balance, Cluster, ServiceName, UpstreamTls};
+use crate::upstream::ClusterState;
+
+/// The key of a cluster's HTTP options.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// Envoy's default.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cluster that is valid by itself, without the endpoints that EDS gives it.
+#[derive(Debug)]
+pub struct ClusterSpec {
+    /// Its xDS name.
+    pub name: Arc<str>,
+    /// Where its endpoints come from.
+    pub source: Source,
+    /// Whether HTTP/2 is spoken to endpoints in plain text.
+    pub http2: bool,
+    service: Arc<ServiceName>,
+    balance: Balance,
+    connect_timeout: Duration,
+    /// The first that fits an endpoint decides how it is spoken to.
+    transports: Vec<Transport>,
+    tls: Configurations<rustls::ClientConfig>,
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Debug)]
+pub enum Source {
+    /// They are part of the cluster.
+    Static(Arc<Assignment>),
+    /// A resource of EDS with this name.
+    Eds(String),
+}
+
+#[derive(Debug)]
+struct Transport {
+    /// What an endpoint's metadata must have; nothing fits all.
+    condition: Struct,
+    tls: Option<UpstreamTls>,
+}
+
+impl ClusterSpec {
+    /// How an endpoint with this metadata is spoken to; `None` is plain text.
+    pub(super) fn transport_to(&self, metadata: Option<&Metadata>) -> Option<&UpstreamTls> {
+        let fits = |transport: &&Transport| {
+            metadata::matches_transport_socket(metadata, &transport.condition)
+        };
+        self.transports.iter().find(fits)?.tls.as_ref()
+    }
+}
+
+/// Reads a cluster; `previous` is the one that it replaces.
+pub(super) fn compile(
+    at: &At<'_>,
+    message: &pb::Cluster,
+    previous: Option<&ClusterSpec>,
+    identity: &Arc<Identity>,
+) -> Result<ClusterSpec, Refusal> {
+    use pb::Cluster as Message;
+    sort_fields!(at, message => Message {
+        takes {
+            name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, circuit_breakers,
+            http2_protocol_options, typed_extension_protocol_options, common_lb_config, transport_socket,
+            transport_socket_matches, metadata, cluster_discovery_type, lb_config,
+        }
+        // Names for statistics; how names are resolved and how long warming takes, where nothing is
+        // resolved and nothing warms.
+        ignores {
+            alt_stat_name, stats_matcher, track_cluster_stats, dns_lookup_family, dns_refresh_rate, dns_jitter,
+            dns_failure_refresh_rate, respect_dns_ttl, wait_for_warm_on_init, cleanup_interval,
+        }
+        refuses {
+            transport_socket_matcher, per_connection_buffer_limit_bytes,
+            per_connection_buffer_high_watermark_timeout, health_checks, max_requests_per_connection,
+            upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
+            dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
+            outlier_detection, upstream_bind_config, lb_subset_config, protocol_selection,
+            upstream_connection_options, close_connections_on_host_health_failure,
+            ignore_health_on_host_removal, filters, load_balancing_policy, lrs_server,
+            lrs_report_endpoint_metrics, track_timeout_budgets, upstream_config, preconnect_policy,
+            connection_pool_per_downstream_connection, queuing_policies,
+        }
+    });
+    if let Some(breakers) = circuit_breakers {
+        options::without_limits(&at.field("circuit_breakers"), breakers)?;
+    }
+    if let Some(common) = common_lb_config {
+        let at = at.field("common_lb_config");
+        sort_fields!(at, common => CommonLbConfig {
+            takes { healthy_panic_threshold }
+            // Both shape how an update is applied, and ours is applied at once and whole.
+            ignores { update_merge_window, ignore_new_hosts_until_first_hc }
+            refuses {
+                close_connections_on_host_set_change, consistent_hashing_lb_config, override_host_status,
+                locality_config_specifier,
+            }
+        });
+        if healthy_panic_threshold
+            .as_ref()
+            .is_some_and(|threshold| threshold.value != 0.0)
+        {
+            return Err(at
+                .field("healthy_panic_threshold")
+                .refuse("must be 0: unhealthy endpoints never get requests"));
+        }
+    }
+    let mut http2 = http2_protocol_options.is_some();
+    let mut alpn: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
+    for (key, any) in typed_extension_protocol_options {
+        let at = at.field("typed_extension_protocol_options");
+        if key != HTTP_OPTIONS {
+            return Err(at.refuse(format!("{key:?} is not supported")));
+        }
+        (http2, alpn) = options::protocols(&at, any)?;
+    }
+    let mut spec = ClusterSpec {
+        name: name.as_str().into(),
+        source: match discovery_type(at, cluster_discovery_type.as_ref())? {
+            DiscoveryType::Eds if load_assignment.is_some() => {
+                return Err(at
+                    .field("load_assignment")
+                    .refuse("does not go with type EDS"));
+            }
+            DiscoveryType::Eds => {
+                Source::Eds(assignment_name(at, name, eds_cluster_config.as_ref())?)
+            }
+            _ => Source::Static(static_assignment(at, load_assignment.as_ref())?),
+        },
+        http2,
+        service: Arc::new(service(name, metadata.as_ref())),
+        balance: options::balance(at, *lb_policy, lb_config.as_ref())?,
+        connect_timeout: timeout(&at.field("connect_timeout"), connect_timeout.as_ref())?,
+        transports: Vec::new(),
+        tls: Configurations::default(),
+    };
+
+    let mut add = |at: &At<'_>, condition, socket| {
+        let tls = transport::upstream(at, socket, identity, alpn)?.map(|(terms, sni)| {
+            let before = previous.map(|spec| &spec.tls);
+            UpstreamTls {
+                config: spec.tls.client(before, identity, terms),
+                sni,
+            }
+        });
+        spec.transports.push(Transport { condition, tls });
+        Ok(())
+    };
+    for (i, message) in transport_socket_matches.iter().enumerate() {
+        let TransportSocketMatch {
+            name: _,
+            r#match,
+            transport_socket,
+        } = message;
+        let at = at.item("transport_socket_matches", i);
+        let condition = r#match.clone().unwrap_or_default();
+        add(
+            &at.field("transport_socket"),
+            condition,
+            transport_socket.as_ref(),
+        )?;
+    }
+    add(
+        &at.field("transport_socket"),
+        Struct::default(),
+        transport_socket.as_ref(),
+    )?;
+    Ok(spec)
+}
+
+/// Joins a cluster with its endpoints; `previous` is the one that it replaces.
+pub(super) fn build(
+    spec: &ClusterSpec,
+    assignment: &Assignment,
+    previous: Option<&Cluster>,
+    workers: usize,
+) -> Cluster {
+    Cluster {
+        name: Arc::clone(&spec.name),
+        service: Arc::clone(&spec.service),
+        endpoints: endpoint::build(spec, assignment, previous, workers),
+        balance: spec.balance,
+        http2: spec.http2,
+        connect_timeout: spec.connect_timeout,
+        state: previous.map_or_else(
+            || Arc::new(ClusterState::new(workers)),
+            |previous| Arc::clone(&previous.state),
+        ),
+    }
+}
+
+/// `Eds` or `Static`.
+fn discovery_type(
+    at: &At<'_>,
+    discovery: Option<&ClusterDiscoveryType>,
+) -> Result<DiscoveryType, Refusal> {
+    let kind = match discovery {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).ok(),
+        Some(ClusterDiscoveryType::ClusterType(_)) => {
+            return Err(at.field("cluster_type").unsupported());
+        }
+        None => Some(DiscoveryType::Static),
+    };
+    kind.filter(|kind| [DiscoveryType::Static, DiscoveryType::Eds].contains(kind))
+        .ok_or_else(|| at.field("type").refuse("only STATIC and EDS are supported"))
+}
+
+fn static_assignment(
+    at: &At<'_>,
+    message: Option<&ClusterLoadAssignment>,
+) -> Result<Arc<Assignment>, Refusal> {
+    let at = at.field("load_assignment");
+    let message = message.ok_or_else(|| at.refuse("is missing"))?;
+    endpoint::compile(&at, message).map(Arc::new)
+}
+
+/// The name of the resource that has the endpoints.
+fn assignment_name(
+    at: &At<'_>,
+    cluster: &str,
+    config: Option<&EdsClusterConfig>,
+) -> Result<String, Refusal> {
+    let at = at.field("eds_cluster_config");
+    let EdsClusterConfig {
+        eds_config,
+        service_name,
+    } = config.ok_or_else(|| at.refuse("is missing"))?;
+    let source = eds_config
+        .as_ref()
+        .and_then(|source| source.config_source_specifier.as_ref());
+    from_stream(&at.field("eds_config"), source)?;
+    Ok(if service_name.is_empty() {
+        cluster.to_owned()
+    } else {
+        service_name.clone()
+    })
+}
+
+/// Whether resources come over the stream that we have.
+pub(super) fn from_stream(
+    at: &At<'_>,
+    source: Option<&ConfigSourceSpecifier>,
+) -> Result<(), Refusal> {
+    match source {
+        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Ok(()),
+        _ => Err(at.refuse("must be ads: resources come over the one stream to the control plane")),
+    }
+}
+
+fn timeout(
+    at: &At<'_>,
+    value: Option<&mesh_xds::envoy::protobuf::Duration>,
+) -> Result<Duration, Refusal> {
+    let Some(value) = value else {
+        return Ok(CONNECT_TIMEOUT);
+    };
+    let duration = u64::try_from(value.seconds)
+        .ok()
+        .zip(u32::try_from(value.nanos).ok())
+        .map(|(seconds, nanos)| Duration::new(seconds, nanos.min(999_999_999)));
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| at.refuse("must be more than 0s"))
+}
+
+/// From the metadata, as Istio writes it, else from the cluster's name.
+fn service(name: &str, metadata: Option<&Metadata>) -> ServiceName {
+    if let Some(service) = metadata.and_then(metadata::service) {
+        let metadata::ServiceRef {
+            host,
+            name,
+            namespace,
+        } = service;
+        return ServiceName {
+            host,
+            name,
+            namespace,
+        };
+    }
+    let host = name
+        .parse()
+        .map_or_else(|_| String::new(), |name: ClusterName| name.host);
+    let mut labels = host.split('.').map(str::to_owned);
+    let name = labels.next().unwrap_or_default();
+    let namespace = labels
+        .next()
+        .filter(|_| host.contains(".svc."))
+        .unwrap_or_default();
+    ServiceName {
+        host,
+        name,
+        namespace,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Load assignments: an Envoy `ClusterLoadAssignment` becomes the endpoints of a cluster.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mesh_xds::envoy::core::address::Address as AddressForm;
+use mesh_xds::envoy::core::socket_address::PortSpecifier;
+use mesh_xds::envoy::core::{Address, HealthStatus, Metadata, SocketAddress, socket_address};
+use mesh_xds::envoy::endpoint as pb;
+use mesh_xds::envoy::endpoint::lb_endpoint::HostIdentifier;
+use mesh_xds::{Workload, metadata};
+
+use super::cluster::ClusterSpec;
+use super::field::{At, Refusal, is_set, must_be_unlimited, sort_fields};
+use super::{Cluster, Endpoint, UpstreamTls};
+use crate::upstream::EndpointState;
+
+/// The endpoints of a service, before a cluster says how they are spoken to.
+#[derive(Debug, Default)]
+pub struct Assignment {
+    /// Those that take requests.
+    pub endpoints: Vec<EndpointSpec>,
+}
+
+/// One endpoint of an [`Assignment`].
+#[derive(Debug)]
+pub struct EndpointSpec {
+    /// `host:port`, with brackets around an IPv6 address.
+    pub address: Arc<str>,
+    /// The workload behind it.
+    pub workload: Arc<Workload>,
+    /// What a cluster's transport socket matches look at.
+    metadata: Option<Metadata>,
+}
+
+/// Reads a load assignment.
+pub(super) fn compile(
+    at: &At<'_>,
+    message: &pb::ClusterLoadAssignment,
+) -> Result<Assignment, Refusal> {
+    use pb::cluster_load_assignment::Policy;
+    use pb::{ClusterLoadAssignment, LocalityLbEndpoints};
+    sort_fields!(at, message => ClusterLoadAssignment {
+        takes { endpoints, policy }
+        ignores { cluster_name }
+        refuses { named_endpoints }
+    });
+    if let Some(policy) = policy {
+        let at = at.field("policy");
+        sort_fields!(at, policy => Policy {
+            takes { endpoint_stale_after }
+            // Says when a lower priority takes over; there is one priority.
+            ignores { overprovisioning_factor, weighted_priority_health }
+            refuses { drop_overloads }
+        });
+        must_be_unlimited(
+            &at.field("endpoint_stale_after"),
+            endpoint_stale_after.as_ref(),
+        )?;
+    }
+    let mut reader = Reader::default();
+    for (i, locality) in endpoints.iter().enumerate() {
+        let at = at.item("endpoints", i);
+        sort_fields!(at, locality => LocalityLbEndpoints {
+            takes { lb_endpoints }
+            // Localities count only for a cluster with locality-weighted balancing, which is refused.
+            ignores { locality, metadata, load_balancing_weight, proximity }
+            refuses { priority, lb_config }
+        });
+        for (i, endpoint) in lb_endpoints.iter().enumerate() {
+            reader.endpoint(&at.item("lb_endpoints", i), endpoint)?;
+        }
+    }
+    Ok(Assignment {
+        endpoints: reader.endpoints,
+    })
+}
+
+/// The endpoints of a cluster, with those of `previous` carried over.
+pub(super) fn build(
+    spec: &ClusterSpec,
+    assignment: &Assignment,
+    previous: Option<&Cluster>,
+    workers: usize,
+) -> Vec<Arc<Endpoint>> {
+    let known: HashMap<&str, &Arc<Endpoint>> = previous
+        .into_iter()
+        .flat_map(|cluster| &cluster.endpoints)
+        .map(|endpoint| (&*endpoint.address, endpoint))
+        .collect();
+    let same_plain_text = previous.is_some_and(|cluster| cluster.http2 == spec.http2);
+    let build = |endpoint: &EndpointSpec| {
+        let tls = spec.transport_to(endpoint.metadata.as_ref());
+        // Connections are pooled in the state: it survives while they would be made alike.
+        let before = known
+            .get(&*endpoint.address)
+            .filter(|before| match (&before.tls, tls) {
+                (None, None) => same_plain_text,
+                (Some(before), Some(now)) => same_tls(before, now),
+                _ => false,
+            });
+        match before {
+            Some(before) if before.workload == endpoint.workload => Arc::clone(before),
+            before => Arc::new(Endpoint {
+                address: Arc::clone(&endpoint.address),
+                workload: Arc::clone(&endpoint.workload),
+                tls: tls.cloned(),
+                state: before.map_or_else(
+                    || Arc::new(EndpointState::new(workers)),
+                    |before| Arc::clone(&before.state),
+                ),
+            }),
+        }
+    };
+    assignment.endpoints.iter().map(build).collect()
+}
+
+fn same_tls(a: &UpstreamTls, b: &UpstreamTls) -> bool {
+    Arc::ptr_eq(&a.config, &b.config) && a.sni == b.sni
+}
+
+/// `host:port` of an address; only TCP addresses with a port number have one.
+pub(super) fn host_and_port<'m>(
+    at: &At<'_>,
+    message: Option<&'m Address>,
+) -> Result<(&'m str, u16), Refusal> {
+    let message = match message.and_then(|address| address.address.as_ref()) {
+        Some(AddressForm::SocketAddress(address)) => address,
+        Some(AddressForm::Pipe(_)) => return Err(at.field("pipe").unsupported()),
+        Some(AddressForm::EnvoyInternalAddress(_)) => {
+            return Err(at.field("envoy_internal_address").unsupported());
+        }
+        None => return Err(at.refuse("is missing")),
+    };
+    let at = at.field("socket_address");
+    sort_fields!(at, message => SocketAddress {
+        takes { protocol, address, port_specifier }
+        ignores {}
+        refuses { resolver_name, ipv4_compat, network_namespace_filepath }
+    });
+    if *protocol != socket_address::Protocol::Tcp as i32 {
+        return Err(at.field("protocol").refuse("must be TCP"));
+    }
+    if address.is_empty() {
+        return Err(at.field("address").refuse("is empty"));
+    }
+    match port_specifier {
+        Some(PortSpecifier::PortValue(port)) => u16::try_from(*port)
+            .map(|port| (address.as_str(), port))
+            .map_err(|_| {
+                at.field("port_value")
+                    .refuse(format!("{port} is no TCP port"))
+            }),
+        _ => Err(at.field("port_value").refuse("is missing")),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    endpoints: Vec<EndpointSpec>,
+    addresses: HashSet<Arc<str>>,
+    /// The weight of the first endpoint, which all others must have too.
+    weight: Option<u32>,
+}
+
+impl Reader {
+    fn endpoint(&mut self, at: &At<'_>, message: &pb::LbEndpoint) -> Result<(), Refusal> {
+        use pb::{Endpoint, LbEndpoint};
+        sort_fields!(at, message => LbEndpoint {
+            takes { health_status, metadata, load_balancing_weight, host_identifier }
+            ignores {}
+            refuses {}
+        });
+        let weight = load_balancing_weight
+            .as_ref()
+            .map_or(1, |weight| weight.value);
+        if *self.weight.get_or_insert(weight) != weight {
+            return Err(at.field("load_balancing_weight").refuse(
+                "differs from that of another endpoint; only equal weights are supported",
+            ));
+        }
+        let Some(HostIdentifier::Endpoint(endpoint)) = host_identifier else {
+            return Err(at.field("endpoint").refuse("is missing"));
+        };
+        let at = at.field("endpoint");
+        sort_fields!(at, endpoint => Endpoint {
+            takes { address, health_check_config }
+            // For rewriting hosts, which a route would have to ask for; for statistics.
+            ignores { hostname, observability_name }
+            refuses { additional_addresses }
+        });
+        if health_check_config.as_ref().is_some_and(is_set) {
+            return Err(at.field("health_check_config").unsupported());
+        }
+        let (host, port) = host_and_port(&at.field("address"), address.as_ref())?;
+        if !takes_requests(*health_status) {
+            return Ok(());
+        }
+        let address: Arc<str> = match host.parse() {
+            Ok(IpAddr::V6(address)) => format!("[{address}]:{port}").into(),
+            _ => format!("{host}:{port}").into(),
+        };
+        if self.addresses.insert(Arc::clone(&address)) {
+            let workload = metadata
+                .as_ref()
+                .and_then(metadata::workload)
+                .unwrap_or_default();
+            self.endpoints.push(EndpointSpec {
+                address,
+                workload: Arc::new(workload),
+                metadata: metadata.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// As Envoy takes the control plane's word for an endpoint's health.
+fn takes_requests(status: i32) -> bool {
+    let out = [
+        HealthStatus::Unhealthy,
+        HealthStatus::Draining,
+        HealthStatus::Timeout,
+    ];
+    !out.iter().any(|unfit| *unfit as i32 == status)
+}
+
+#[cfg(test)]
+mod tests;

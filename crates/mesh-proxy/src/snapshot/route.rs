@@ -1,0 +1,412 @@
+//! Route configurations: an Envoy `RouteConfiguration` becomes a [`Router`].
+//!
+//! Which clusters a router may send to is noted beside it, so that it can be held back until they
+//! have endpoints (see [`super::link`]). A split whose targets did not change goes on where its
+//! predecessor stands.
+
+mod retry;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mesh_xds::envoy::core::data_source::Specifier;
+use mesh_xds::envoy::route as pb;
+use mesh_xds::envoy::route::route_action::ClusterSpecifier;
+
+use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields};
+use super::{Action, Forward, Route, Router, Split, VirtualHost, matcher};
+
+/// A route configuration that is valid by itself.
+#[derive(Debug)]
+pub struct RouteSpec {
+    /// What requests use.
+    pub router: Arc<Router>,
+    /// Every cluster that one of its routes may choose.
+    pub clusters: BTreeSet<Arc<str>>,
+}
+
+/// Reads a route configuration; `previous` is the one that it replaces.
+pub(super) fn compile(
+    at: &At<'_>,
+    message: &pb::RouteConfiguration,
+    previous: Option<&Router>,
+    workers: usize,
+) -> Result<RouteSpec, Refusal> {
+    use pb::RouteConfiguration;
+    sort_fields!(at, message => RouteConfiguration {
+        takes {
+            name, virtual_hosts, validate_clusters, max_direct_response_body_size_bytes,
+            ignore_port_in_host_matching,
+        }
+        // The order of header changes, of which there are none; what others read.
+        ignores { most_specific_header_mutations_wins, metadata }
+        refuses {
+            vhds, internal_only_headers, response_headers_to_add, response_headers_to_remove,
+            request_headers_to_add, request_headers_to_remove, cluster_specifier_plugins,
+            request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching,
+            typed_per_filter_config, route_specifiers,
+        }
+    });
+    // Clusters may come and go while the routes stay: a request finds out with 503 NC.
+    must_be_off(&at.field("validate_clusters"), validate_clusters.as_ref())?;
+    let body_limit = max_direct_response_body_size_bytes
+        .as_ref()
+        .map_or(4096, |limit| limit.value);
+
+    let mut router = Router {
+        name: name.as_str().into(),
+        ignore_port: *ignore_port_in_host_matching,
+        ..Router::default()
+    };
+    let mut clusters = Clusters::default();
+    let before: HashMap<&str, &VirtualHost> = previous
+        .into_iter()
+        .flat_map(Router::virtual_hosts)
+        .map(|host| (&*host.name, &**host))
+        .collect();
+    for (i, message) in virtual_hosts.iter().enumerate() {
+        let at = at.item("virtual_hosts", i);
+        let mut reader = Reader {
+            before: Predecessors::of(before.get(message.name.as_str()).copied()),
+            clusters: &mut clusters,
+            body_limit: body_limit as usize,
+            workers,
+        };
+        let host = Arc::new(reader.virtual_host(&at, message)?);
+        for (j, domain) in message.domains.iter().enumerate() {
+            router.add(&at.item("domains", j), domain, &host)?;
+        }
+        if message.domains.is_empty() {
+            return Err(at
+                .field("domains")
+                .refuse("is empty: no request could get here"));
+        }
+    }
+    router
+        .suffix
+        .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    Ok(RouteSpec {
+        router: Arc::new(router),
+        clusters: clusters.0.into_values().collect(),
+    })
+}
+
+impl Router {
+    /// Every virtual host, once for each of its domains.
+    pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        let suffix = self.suffix.iter().map(|(_, host)| host);
+        self.exact.values().chain(suffix).chain(&self.any)
+    }
+
+    fn add(&mut self, at: &At<'_>, domain: &str, host: &Arc<VirtualHost>) -> Result<(), Refusal> {
+        let domain = domain.to_ascii_lowercase();
+        let host = Arc::clone(host);
+        let taken = match domain.strip_prefix('*') {
+            Some("") => self.any.replace(host).is_some(),
+            Some(suffix) if !suffix.contains('*') => {
+                let taken = self.suffix.iter().any(|(known, _)| known == suffix);
+                self.suffix.push((suffix.to_owned(), host));
+                taken
+            }
+            None if !domain.is_empty() && !domain.contains('*') => {
+                self.exact.insert(domain.clone(), host).is_some()
+            }
+            _ => {
+                return Err(at.refuse(format!(
+                    "{domain:?} is not supported: give a host, *.suffix or *"
+                )));
+            }
+        };
+        if taken {
+            return Err(at.refuse(format!(
+                "{domain:?} is already a domain of this configuration"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Cluster names, each allocated once.
+#[derive(Default)]
+struct Clusters(HashMap<String, Arc<str>>);
+
+impl Clusters {
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        Arc::clone(self.0.entry(name.to_owned()).or_insert_with(|| name.into()))
+    }
+}
+
+/// The splits of the virtual host that is being replaced, in order.
+struct Predecessors<'a>(VecDeque<&'a Split>);
+
+impl<'a> Predecessors<'a> {
+    fn of(host: Option<&'a VirtualHost>) -> Self {
+        let routes = host.into_iter().flat_map(|host| &host.routes);
+        Self(
+            routes
+                .filter_map(|route| match &route.action {
+                    Action::Forward(forward) => Some(&forward.split),
+                    Action::Direct { .. } => None,
+                })
+                .collect(),
+        )
+    }
+
+    /// The first that has these targets and was not taken before.
+    fn take(&mut self, targets: &[(Arc<str>, u32)], workers: usize) -> Option<&'a Split> {
+        let fits = |split: &&Split| split.targets == targets && split.state.len() == workers;
+        let index = self.0.iter().position(fits)?;
+        self.0.remove(index)
+    }
+}
+
+/// Reads the routes of one virtual host.
+struct Reader<'a> {
+    before: Predecessors<'a>,
+    clusters: &'a mut Clusters,
+    body_limit: usize,
+    workers: usize,
+}
+
+impl Reader<'_> {
+    fn virtual_host(
+        &mut self,
+        at: &At<'_>,
+        message: &pb::VirtualHost,
+    ) -> Result<VirtualHost, Refusal> {
+        use pb::VirtualHost as Message;
+        sort_fields!(at, message => Message {
+            takes { name, routes, require_tls, retry_policy }
+            // The router's own business; what others read.
+            ignores { domains, metadata }
+            refuses {
+                matcher, virtual_clusters, rate_limits, request_headers_to_add, request_headers_to_remove,
+                response_headers_to_add, response_headers_to_remove, cors, typed_per_filter_config,
+                include_request_attempt_count, include_attempt_count_in_response, retry_policy_typed_config,
+                hedge_policy, include_is_timeout_retry_header, per_request_buffer_limit_bytes,
+                request_body_buffer_limit, request_mirror_policies, route_specifiers,
+            }
+        });
+        if is_set(require_tls) {
+            return Err(at.field("require_tls").unsupported());
+        }
+        let retries = match retry_policy {
+            Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
+            None => 0,
+        };
+        let routes = routes.iter().enumerate();
+        let routes = routes.map(|(i, route)| self.route(&at.item("routes", i), route, retries));
+        Ok(VirtualHost {
+            name: name.as_str().into(),
+            routes: routes.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn route(
+        &mut self,
+        at: &At<'_>,
+        message: &pb::Route,
+        retries: u32,
+    ) -> Result<Arc<Route>, Refusal> {
+        use pb::Route as Message;
+        sort_fields!(at, message => Message {
+            takes { name, r#match, action }
+            // Names for statistics and traces, and what others read.
+            ignores { metadata, decorator, stat_prefix }
+            refuses {
+                typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
+                response_headers_to_add, response_headers_to_remove, tracing, per_request_buffer_limit_bytes,
+                request_body_buffer_limit, route_specifiers,
+            }
+        });
+        let place = at.field("match");
+        let matcher = r#match.as_ref().ok_or_else(|| place.refuse("is missing"))?;
+        let matcher = matcher::route(&place, matcher)?;
+        let action = match action {
+            Some(pb::route::Action::Route(action)) => {
+                Action::Forward(self.forward(&at.field("route"), action, retries)?)
+            }
+            Some(pb::route::Action::DirectResponse(answer)) => {
+                self.direct(&at.field("direct_response"), answer)?
+            }
+            Some(pb::route::Action::Redirect(_)) => return Err(at.field("redirect").unsupported()),
+            Some(pb::route::Action::FilterAction(_)) => {
+                return Err(at.field("filter_action").unsupported());
+            }
+            Some(pb::route::Action::NonForwardingAction(_)) => {
+                return Err(at.field("non_forwarding_action").unsupported());
+            }
+            None => return Err(at.refuse("has no action; set route or direct_response")),
+        };
+        Ok(Arc::new(Route {
+            name: name.as_str().into(),
+            matcher,
+            action,
+        }))
+    }
+
+    fn direct(&self, at: &At<'_>, message: &pb::DirectResponseAction) -> Result<Action, Refusal> {
+        use pb::DirectResponseAction;
+        sort_fields!(at, message => DirectResponseAction {
+            takes { status, body }
+            ignores {}
+            refuses { body_format }
+        });
+        let status = u16::try_from(*status)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status
+            .filter(|status| status.as_u16() >= 200)
+            .ok_or_else(|| {
+                at.field("status")
+                    .refuse(format!("{} is no final HTTP status", message.status))
+            })?;
+        let at = at.field("body");
+        let body = match body.as_ref().and_then(|source| source.specifier.as_ref()) {
+            None => Bytes::new(),
+            Some(Specifier::InlineString(text)) => Bytes::copy_from_slice(text.as_bytes()),
+            Some(Specifier::InlineBytes(bytes)) => Bytes::copy_from_slice(bytes),
+            Some(Specifier::Filename(_)) => return Err(at.field("filename").unsupported()),
+            Some(Specifier::EnvironmentVariable(_)) => {
+                return Err(at.field("environment_variable").unsupported());
+            }
+        };
+        if body.len() > self.body_limit {
+            return Err(at.refuse(format!(
+                "has {} bytes, more than max_direct_response_body_size_bytes = {}",
+                body.len(),
+                self.body_limit
+            )));
+        }
+        Ok(Action::Direct { status, body })
+    }
+
+    fn forward(
+        &mut self,
+        at: &At<'_>,
+        message: &pb::RouteAction,
+        retries: u32,
+    ) -> Result<Forward, Refusal> {
+        use pb::RouteAction;
+        sort_fields!(at, message => RouteAction {
+            takes {
+                cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, cluster_specifier,
+            }
+            ignores {}
+            refuses {
+                metadata_match, prefix_rewrite, regex_rewrite, path_rewrite_policy, path_rewrite,
+                append_x_forwarded_host, idle_timeout, flush_timeout, early_data_policy,
+                retry_policy_typed_config, request_mirror_policies, priority, rate_limits,
+                include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset,
+                upgrade_configs, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
+                hedge_policy, host_rewrite_specifier,
+            }
+        });
+        // 503, the default; any other answer to a missing cluster is not ours to give.
+        if is_set(cluster_not_found_response_code) {
+            return Err(at.field("cluster_not_found_response_code").unsupported());
+        }
+        must_be_unlimited(&at.field("timeout"), timeout.as_ref())?;
+        if let Some(limits) = max_stream_duration {
+            let at = at.field("max_stream_duration");
+            let pb::route_action::MaxStreamDuration {
+                max_stream_duration,
+                grpc_timeout_header_max,
+                grpc_timeout_header_offset,
+            } = limits;
+            must_be_unlimited(
+                &at.field("max_stream_duration"),
+                max_stream_duration.as_ref(),
+            )?;
+            must_be_unlimited(
+                &at.field("grpc_timeout_header_max"),
+                grpc_timeout_header_max.as_ref(),
+            )?;
+            must_be_unlimited(
+                &at.field("grpc_timeout_header_offset"),
+                grpc_timeout_header_offset.as_ref(),
+            )?;
+        }
+        let retries = match retry_policy {
+            Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
+            None => retries,
+        };
+        let targets = match cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) if !name.is_empty() => {
+                vec![(self.clusters.intern(name), 1)]
+            }
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                self.weighted(&at.field("weighted_clusters"), weighted)?
+            }
+            Some(ClusterSpecifier::ClusterHeader(_)) => {
+                return Err(at.field("cluster_header").unsupported());
+            }
+            Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
+                return Err(at.field("cluster_specifier_plugin").unsupported());
+            }
+            Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
+                return Err(at.field("inline_cluster_specifier_plugin").unsupported());
+            }
+            Some(ClusterSpecifier::Cluster(_)) | None => {
+                return Err(at.refuse("names no cluster; set cluster or weighted_clusters"));
+            }
+        };
+        let before = self
+            .before
+            .take(&targets, self.workers)
+            .map(|split| Arc::clone(&split.state));
+        let mut split = Split::new(targets, self.workers);
+        split.state = before.unwrap_or(split.state);
+        Ok(Forward { split, retries })
+    }
+
+    fn weighted(
+        &mut self,
+        at: &At<'_>,
+        message: &pb::WeightedCluster,
+    ) -> Result<Vec<(Arc<str>, u32)>, Refusal> {
+        use pb::WeightedCluster;
+        use pb::weighted_cluster::ClusterWeight;
+        sort_fields!(at, message => WeightedCluster {
+            takes { clusters, total_weight }
+            ignores { runtime_key_prefix }
+            refuses { random_value_specifier }
+        });
+        let mut targets = Vec::with_capacity(clusters.len());
+        for (i, target) in clusters.iter().enumerate() {
+            let at = at.item("clusters", i);
+            sort_fields!(at, target => ClusterWeight {
+                takes { name, weight }
+                ignores {}
+                refuses {
+                    cluster_header, metadata_match, request_headers_to_add, request_headers_to_remove,
+                    response_headers_to_add, response_headers_to_remove, typed_per_filter_config,
+                    host_rewrite_specifier,
+                }
+            });
+            if name.is_empty() {
+                return Err(at.field("name").refuse("is empty"));
+            }
+            let weight = weight.as_ref().map_or(0, |weight| weight.value);
+            targets.push((self.clusters.intern(name), weight));
+        }
+        let sum: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        if sum == 0 || sum > u64::from(u32::MAX) {
+            return Err(at.refuse(format!(
+                "the weights add up to {sum}; give 1 to {}",
+                u32::MAX
+            )));
+        }
+        match total_weight.as_ref().map(|total| u64::from(total.value)) {
+            Some(total) if total != sum => Err(at.field("total_weight").refuse(format!(
+                "is {total} but the weights add up to {sum}; leave it out"
+            ))),
+            _ => Ok(targets),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
