@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use tokio::process::Command;
 
-/// The packages whose programs the fleet runs, each with one program of the same name.
+/// The programs of the mesh that the fleet runs.
 pub(crate) const DAEMONS: [&str; 4] = ["mesh-ca", "mesh-api", "mesh-agent", "mesh-gateway"];
 
 /// The programs of the fleet.
@@ -69,8 +69,10 @@ impl Binaries {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        for package in DAEMONS {
-            command.args(["--package", package]);
+        // Selected as the alias selects the demo: by program among all packages. So cargo unites the same
+        // features in both builds, and compiles what they share once.
+        for name in DAEMONS {
+            command.args(["--bin", name]);
         }
         let output = command
             .spawn()
