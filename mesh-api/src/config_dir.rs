@@ -1,0 +1,433 @@
+//! The configuration directory: YAML and JSON files that are the configuration, followed while they change.
+//!
+//! The directory is taken as a whole. At the start anything wrong with it ends the program; later it leaves
+//! the last good state in force, is logged and counted, and is looked at again until it is mended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_config::model::{Object, ObjectKey};
+use mesh_config::{DEFAULT_NAMESPACE, Finding, Level};
+use mesh_process::Shutdown;
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::store::{Refusal, Store, place};
+
+/// An editor writes a file in several steps: this long nothing must happen before we look.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// However busy the directory is, we look after this.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a directory in error is looked at again: what it lacks may also come over HTTP.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Directories inside one another; more is a loop of links.
+const DEEPEST: usize = 16;
+
+/// What is wrong with the directory, a sentence each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub(crate) struct ConfigDirError(Vec<String>);
+
+impl ConfigDirError {
+    /// How many errors there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl From<Refusal> for ConfigDirError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(findings) => Self(findings.iter().map(ToString::to_string).collect()),
+            other => Self(vec![other.to_string()]),
+        }
+    }
+}
+
+/// A directory that is in force and followed.
+#[derive(Debug)]
+pub(crate) struct ConfigDir {
+    path: PathBuf,
+    store: Arc<Store>,
+    /// How many there are.
+    errors: watch::Sender<usize>,
+    watcher: RecommendedWatcher,
+    events: mpsc::Receiver<()>,
+}
+
+impl ConfigDir {
+    /// Puts the directory's objects into the store.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; the store is then as before.
+    pub(crate) fn open(path: &Path, store: Arc<Store>) -> Result<Self, ConfigDirError> {
+        // One pending event says everything: look again.
+        let (sender, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_err() || event.is_ok_and(|event| is_change(event.kind)) {
+                // Full means that we shall look anyway.
+                let _ = sender.try_send(());
+            }
+        });
+        let mut directory = Self {
+            path: path.to_owned(),
+            store,
+            errors: watch::Sender::new(0),
+            watcher: watcher.map_err(|error| unwatched(path, &error))?,
+            events,
+        };
+        // Watched first: what changes while we read is seen afterwards.
+        directory.watch().map_err(|error| unwatched(path, &error))?;
+        directory.load()?;
+        Ok(directory)
+    }
+
+    /// Follows how many errors there are.
+    pub(crate) fn errors(&self) -> watch::Receiver<usize> {
+        self.errors.subscribe()
+    }
+
+    /// Follows the directory until the stop.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let following = self.follow();
+        tokio::select! {
+            () = following => {}
+            () = shutdown.wait() => {}
+        }
+    }
+
+    async fn follow(mut self) {
+        let mut complaint: Option<String> = None;
+        loop {
+            let event = async {
+                // The sender lives in the watcher.
+                self.events.recv().await;
+                let quiet = async { while timeout(QUIET, self.events.recv()).await.is_ok() {} };
+                // Impatience is no error.
+                let _ = timeout(IMPATIENCE, quiet).await;
+            };
+            if complaint.is_none() {
+                event.await;
+            } else {
+                // Whether it is time or an event: look again.
+                let _ = timeout(RETRY, event).await;
+                // The directory may have been replaced by another one of its name.
+                let _ = self.watch();
+            }
+            let (back, result) = match tokio::task::spawn_blocking(move || {
+                let result = self.load();
+                (self, result)
+            })
+            .await
+            {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::error!(%error, "the configuration directory is not followed any more");
+                    return;
+                }
+            };
+            self = back;
+            complaint = match result {
+                Ok(()) => {
+                    if complaint.is_some() {
+                        tracing::info!("the configuration directory is right again");
+                    }
+                    None
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if complaint.as_ref() != Some(&text) {
+                        tracing::error!(
+                            error = text,
+                            "the configuration directory is in error; its last good state stays in force"
+                        );
+                    }
+                    Some(text)
+                }
+            };
+        }
+    }
+
+    fn watch(&mut self) -> notify::Result<()> {
+        self.watcher.watch(&self.path, RecursiveMode::Recursive)
+    }
+
+    fn load(&self) -> Result<(), ConfigDirError> {
+        let loaded = read(&self.path).and_then(|(objects, mut warnings)| {
+            warnings.extend(self.store.replace_directory(objects)?);
+            Ok(warnings)
+        });
+        let count = loaded.as_ref().map_or_else(ConfigDirError::count, |_| 0);
+        self.errors.send_replace(count);
+        for warning in loaded? {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+}
+
+/// All objects below a directory, and warnings about them.
+fn read(directory: &Path) -> Result<(Vec<Object>, Vec<Finding>), ConfigDirError> {
+    let mut files = Vec::new();
+    find_files(directory, 0, &mut files).map_err(|error| ConfigDirError(vec![error]))?;
+    files.sort();
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let mut objects: BTreeMap<ObjectKey, Object> = BTreeMap::new();
+    for file in files {
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                errors.push(format!("cannot read {}: {error}", file.display()));
+                continue;
+            }
+        };
+        match mesh_config::parse_bytes(&file, &bytes, DEFAULT_NAMESPACE) {
+            Err(findings) => errors.extend(findings.iter().map(ToString::to_string)),
+            Ok(parsed) => {
+                for one in parsed {
+                    warnings.extend(one.warnings);
+                    add(&mut objects, one.object, &mut errors, &mut warnings);
+                }
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok((objects.into_values().collect(), warnings))
+    } else {
+        Err(ConfigDirError(errors))
+    }
+}
+
+/// The same object may be written twice as long as both say the same: which one counts would otherwise
+/// depend on the files' names.
+fn add(
+    objects: &mut BTreeMap<ObjectKey, Object>,
+    object: Object,
+    errors: &mut Vec<String>,
+    warnings: &mut Vec<Finding>,
+) {
+    let key = object.key();
+    let Some(first) = objects.get(&key) else {
+        objects.insert(key, object);
+        return;
+    };
+    let at = |object: &Object| object.origin.as_ref().map(place).unwrap_or_default();
+    if first.same_content(&object) {
+        warnings.push(Finding {
+            level: Level::Warning,
+            origin: None,
+            object: Some(key),
+            field: String::new(),
+            message: format!(
+                "it is written twice, in {} and {}; remove one",
+                at(first),
+                at(&object)
+            ),
+        });
+    } else {
+        errors.push(format!(
+            "{}: {key} is written differently in {}; remove one of them",
+            at(&object),
+            at(first)
+        ));
+    }
+}
+
+fn find_files(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    if depth > DEEPEST {
+        return Err(format!(
+            "{} is too deep a directory; is a link in it a loop?",
+            directory.display()
+        ));
+    }
+    let unreadable = |error| format!("cannot read the directory {}: {error}", directory.display());
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        // Through links: that is how directories are mounted into containers.
+        let Ok(metadata) = fs::metadata(&path) else {
+            // It vanished meanwhile, or is a link to nowhere.
+            continue;
+        };
+        let known = |extension: &std::ffi::OsStr| {
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|known| extension == *known)
+        };
+        if metadata.is_dir() {
+            find_files(&path, depth + 1, files)?;
+        } else if path.extension().is_some_and(known) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reading the directory is no change of it.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+fn unwatched(path: &Path, error: &notify::Error) -> ConfigDirError {
+    ConfigDirError(vec![format!(
+        "cannot follow the configuration directory {} (--config-dir): {error}; check that it exists and may be read",
+        path.display()
+    )])
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_config::Kind;
+
+    use super::*;
+
+    const SERVICE: &str =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
+
+    struct Scene {
+        store: Arc<Store>,
+        directory: tempfile::TempDir,
+        _state: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let state = tempfile::tempdir().unwrap();
+            Self {
+                store: Arc::new(Store::open(state.path()).unwrap()),
+                directory: tempfile::tempdir().unwrap(),
+                _state: state,
+            }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn open(&self) -> Result<ConfigDir, ConfigDirError> {
+            ConfigDir::open(self.directory.path(), Arc::clone(&self.store))
+        }
+
+        fn ports(&self) -> Vec<u16> {
+            let view = self.store.view();
+            let services = view.config.of_kind(Kind::Service);
+            services
+                .flat_map(|object| {
+                    object
+                        .as_service()
+                        .unwrap()
+                        .ports
+                        .iter()
+                        .map(|port| port.port)
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn files_are_found_in_all_corners_and_nothing_else_is_read() {
+        let scene = Scene::new();
+        scene.write("a.yaml", SERVICE);
+        scene.write(
+            "deep/er/b.yml",
+            &SERVICE.replace("web", "b").replace("80", "81"),
+        );
+        scene.write("c.json", r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c"}, "spec": {"ports": [{"port": 82}]}}"#);
+        scene.write("notes.txt", "not: [yaml");
+        scene.write(".hidden.yaml", "not: [yaml");
+        scene.write("a.yaml~", "not: [yaml");
+        scene.open().unwrap();
+        assert_eq!(scene.ports(), [81, 82, 80]);
+    }
+
+    #[test]
+    fn every_error_is_named_with_its_file_and_line() {
+        let scene = Scene::new();
+        scene.write("a.yaml", "kind: [");
+        scene.write(
+            "b.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports: [{port: 0}]\n",
+        );
+        let error = scene.open().unwrap_err().to_string();
+        assert!(error.contains("a.yaml:"), "{error}");
+        assert!(error.contains("b.yaml:5:"), "{error}");
+        assert!(error.lines().count() >= 2, "{error}");
+        assert!(scene.ports().is_empty());
+    }
+
+    #[test]
+    fn an_object_may_be_written_twice_only_in_the_same_way() {
+        let scene = Scene::new();
+        scene.write("a.yaml", SERVICE);
+        scene.write("b.yaml", SERVICE);
+        scene.open().unwrap();
+        assert_eq!(scene.ports(), [80]);
+        scene.write("b.yaml", &SERVICE.replace("80", "81"));
+        let error = scene.open().unwrap_err().to_string();
+        assert!(
+            error.contains("b.yaml:1") && error.contains("a.yaml:1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error_with_a_way_out() {
+        let scene = Scene::new();
+        let path = scene.directory.path().join("none");
+        let error = ConfigDir::open(&path, Arc::clone(&scene.store)).unwrap_err();
+        assert!(error.to_string().contains("--config-dir"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn edits_are_followed_and_broken_ones_leave_the_last_good_state() {
+        let scene = Scene::new();
+        scene.write("a.yaml", SERVICE);
+        let directory = scene.open().unwrap();
+        let mut errors = directory.errors();
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(directory.run(shutdown.clone()));
+        let mut views = scene.store.subscribe();
+        views.mark_unchanged();
+
+        scene.write("a.yaml", &SERVICE.replace("80", "81"));
+        views.changed().await.unwrap();
+        assert_eq!(scene.ports(), [81]);
+
+        scene.write("a.yaml", "kind: [");
+        errors.wait_for(|count| *count > 0).await.unwrap();
+        assert_eq!(scene.ports(), [81], "the last good state stays");
+
+        views.mark_unchanged();
+        scene.write("a.yaml", &SERVICE.replace("80", "82"));
+        views.changed().await.unwrap();
+        assert_eq!(scene.ports(), [82]);
+        errors.wait_for(|count| *count == 0).await.unwrap();
+
+        views.mark_unchanged();
+        fs::remove_file(scene.directory.path().join("a.yaml")).unwrap();
+        views.changed().await.unwrap();
+        assert!(scene.ports().is_empty());
+        shutdown.trigger();
+        running.await.unwrap();
+    }
+}

@@ -1,0 +1,83 @@
+//! The config API over HTTP, in the Kubernetes API's paths and shapes.
+//!
+//! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
+//! [`discovery`] says what there is. [`guard`] keeps web pages out, [`serve`] sets the limits.
+
+mod apply;
+mod body;
+mod discovery;
+mod guard;
+mod path;
+mod query;
+mod resources;
+mod serve;
+mod status;
+#[cfg(test)]
+mod tests;
+mod warning;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn;
+use axum::routing::{any, get, post};
+use http::{Method, StatusCode, Uri};
+use mesh_process::Readiness;
+
+pub(crate) use serve::serve;
+use status::{ApiError, Reason};
+
+use crate::store::Store;
+
+/// The config API's routes.
+pub(crate) fn config_api(store: Arc<Store>, readiness: Readiness) -> Router {
+    let health = Router::new()
+        .route("/healthz", get("ok"))
+        .route("/livez", get("ok"))
+        .route("/readyz", get(ready))
+        .with_state(readiness);
+    Router::new()
+        .route("/version", get(discovery::version))
+        .route("/api", get(discovery::core_versions))
+        .route("/api/v1", get(discovery::core_resources))
+        .route("/api/v1/{*rest}", any(resources::core))
+        .route("/apis", get(discovery::groups))
+        .route("/apis/{group}", get(discovery::group))
+        .route("/apis/{group}/{version}", get(discovery::group_resources))
+        .route("/apis/{group}/{version}/{*rest}", any(resources::grouped))
+        .route("/apply", post(apply::apply))
+        .with_state(store)
+        .merge(health)
+}
+
+/// Closes a set of routes: answers for what is not there, and the guard in front of everything.
+pub(crate) fn closed(routes: Router) -> Router {
+    routes
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(guard::local_only))
+}
+
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    let pending = readiness.pending();
+    if pending.is_empty() {
+        (StatusCode::OK, "ok".to_owned())
+    } else {
+        let text = format!("waiting for {}", pending.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    let message = format!(
+        "there is nothing at {}; the config API is at /api and /apis, the graph at /graph.svg",
+        uri.path()
+    );
+    ApiError::new(Reason::NotFound, message)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(Reason::MethodNotAllowed, message)
+}
