@@ -52,8 +52,11 @@ fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// A rename is on the disk once its directory is.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+/// Waits until what was made, renamed or deleted in a directory is on the disk.
+///
+/// # Errors
+/// If the directory is gone or the disk fails.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

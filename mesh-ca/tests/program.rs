@@ -1,0 +1,251 @@
+//! The program itself: its commands, its exit codes, and what a crash leaves behind.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use mesh_identity::client::{self, JoinSettings, JoinToken};
+use serde_json::Value;
+
+/// A serving `mesh-ca`, killed when it is dropped.
+struct Serving {
+    child: Child,
+    addresses: Value,
+}
+
+impl Serving {
+    /// Returns once it says that it issues certificates.
+    fn start(state: &Path) -> Self {
+        let file = state.with_extension("addresses");
+        let mut child = program(state)
+            .args(["--listen", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"])
+            .arg("--addresses-file")
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("issuing certificates") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).expect("a log"), 0, "it ended");
+        }
+        // Drained for as long as the program runs, so that it never waits for us.
+        std::thread::spawn(move || log.lines().count());
+        let addresses = std::fs::read(&file).expect("the addresses are written before");
+        Self {
+            child,
+            addresses: serde_json::from_slice(&addresses).expect("JSON"),
+        }
+    }
+
+    fn address(&self) -> String {
+        self.addresses["grpc"]
+            .as_str()
+            .expect("an address")
+            .to_owned()
+    }
+
+    fn signal(&mut self, name: &str) -> std::process::ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .expect("kill")
+                .success()
+        );
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn program(state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-ca"));
+    command
+        .arg("--state-dir")
+        .arg(state)
+        .args(["--log-format", "text"])
+        .env_remove("RUST_LOG");
+    command
+}
+
+fn output(state: &Path, arguments: &[&str]) -> Output {
+    program(state).args(arguments).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// The one line that a failure prints.
+fn failure(state: &Path, arguments: &[&str]) -> String {
+    let output = output(state, arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    text(&output.stderr)
+        .lines()
+        .last()
+        .expect("a line")
+        .to_owned()
+}
+
+fn create(state: &Path) -> Value {
+    let arguments = [
+        "token",
+        "create",
+        "--service-account",
+        "webapp",
+        "--namespace",
+        "shop",
+        "-o",
+        "json",
+    ];
+    let output = output(state, &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn settings(state: &Path, serving: &Serving, created: &Value) -> JoinSettings {
+    let text = |key: &str| created[key].as_str().expect(key).to_owned();
+    JoinSettings {
+        ca_address: serving.address(),
+        ca_fingerprint: Some(text("caFingerprint").parse().expect("a fingerprint")),
+        token: Some(JoinToken::from(text("token"))),
+        state_dir: state.to_owned(),
+    }
+}
+
+#[test]
+fn tokens_and_the_fingerprint_come_before_the_first_start() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    assert!(failure(&state, &["fingerprint"]).contains("no root"));
+    let created = create(&state);
+    assert_eq!(
+        created["identity"],
+        "spiffe://cluster.local/ns/shop/sa/webapp"
+    );
+    assert!(
+        created["expiresAt"]
+            .as_str()
+            .expect("a time")
+            .ends_with('Z')
+    );
+    let fingerprint = output(&state, &["fingerprint"]);
+    assert_eq!(text(&fingerprint.stdout).trim(), created["caFingerprint"]);
+    let plain = output(&state, &["token", "create", "--service-account", "webapp"]);
+    let plain = text(&plain.stdout);
+    assert_eq!(plain.lines().count(), 1);
+    assert!(plain.starts_with("mesh-join-"), "{plain}");
+    // The directory may be named behind the command too.
+    let behind = Command::new(env!("CARGO_BIN_EXE_mesh-ca"))
+        .args(["fingerprint", "--state-dir"])
+        .arg(&state)
+        .output()
+        .expect("it runs");
+    assert_eq!(behind.stdout, fingerprint.stdout);
+}
+
+#[test]
+fn processes_that_make_the_first_token_at_once_agree_on_the_root() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let children: Vec<_> = (0..6)
+        .map(|_| {
+            program(&state)
+                .args([
+                    "token",
+                    "create",
+                    "--service-account",
+                    "webapp",
+                    "-o",
+                    "json",
+                ])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it starts")
+        })
+        .collect();
+    let fingerprints: std::collections::BTreeSet<String> = children
+        .into_iter()
+        .map(|child| {
+            let output = child.wait_with_output().expect("it ends");
+            let created: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            created["caFingerprint"]
+                .as_str()
+                .expect("a fingerprint")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(fingerprints.len(), 1);
+}
+
+#[tokio::test]
+async fn a_kill_loses_neither_the_root_nor_the_memory_of_a_token() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let mut serving = Serving::start(&state);
+    let created = create(&state);
+    let first = settings(&root.path().join("first"), &serving, &created);
+    let identity = client::obtain(first, std::future::pending())
+        .await
+        .expect("joined");
+    assert_eq!(identity.id().namespace(), "shop");
+    assert_eq!(serving.signal("KILL").code(), None);
+
+    let serving = Serving::start(&state);
+    let second = settings(&root.path().join("second"), &serving, &created);
+    let error = client::obtain(second, std::future::pending())
+        .await
+        .expect_err("used");
+    assert!(error.to_string().contains("has been used"), "{error}");
+    assert_eq!(create(&state)["caFingerprint"], created["caFingerprint"]);
+}
+
+#[test]
+fn a_termination_is_an_orderly_stop() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut serving = Serving::start(&root.path().join("ca"));
+    assert_eq!(serving.signal("TERM").code(), Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_sentence() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let serving = Serving::start(&state);
+    let busy = failure(
+        &root.path().join("other"),
+        &["--listen", &serving.address()],
+    );
+    assert!(
+        busy.contains("--listen") && busy.contains(&serving.address()),
+        "{busy}"
+    );
+    drop(serving);
+
+    let file = state.join("root.pem");
+    std::fs::write(&file, "damaged").expect("written");
+    for arguments in [
+        &["--listen", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"][..],
+        &["fingerprint"],
+        &["token", "create", "--service-account", "webapp"],
+    ] {
+        let damaged = failure(&state, arguments);
+        assert!(
+            damaged.contains("root.pem") && damaged.contains("backup"),
+            "{damaged}"
+        );
+        assert_eq!(std::fs::read_to_string(&file).expect("the file"), "damaged");
+    }
+    let usage = output(&state, &["token", "create"]);
+    assert_eq!(usage.status.code(), Some(64), "{}", text(&usage.stderr));
+}
