@@ -1,5 +1,7 @@
 //! Logs to standard error, and spans to an OTLP collector if one is named.
 
+use std::io::IsTerminal as _;
+
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
@@ -65,7 +67,10 @@ pub fn init(service: &'static str, args: &CommonArgs) -> Result<Logs, LogsError>
         given: args.log_level.clone(),
         reason: error.to_string(),
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for terminals: in a file or a pipe they are noise.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = match args.log_format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
