@@ -96,7 +96,9 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
             .max_buf_size(limits::HTTP1_BUFFER)
             // Heads are timed by the worker's sweep, which costs a request nothing.
             .header_read_timeout(None)
-            .pipeline_flush(true)
+            // Gathering the answers to pipelined requests would hold each back for as long as the
+            // next request has come in part.
+            .pipeline_flush(false)
             .serve_connection(io, service);
         drive(connection, &told).await
     };

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 
 use crate::peer::Peer;
@@ -98,13 +99,53 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// How long, and for how many bytes, a client may go on sending after its connection was shut down.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
+
 /// A client's connection: what was read to tell its protocol comes first, and its [`Peer`] is told
 /// when bytes of a request arrive.
+///
+/// When it is shut down, it lingers: closing a socket with unread bytes makes the kernel send a
+/// reset, which would overtake and destroy the answer that the client has not read yet, such as the
+/// 431 for a head that is still being sent.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
     read_ahead: Bytes,
     peer: Arc<Peer>,
+    lingering: Option<Lingering>,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    deadline: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Lingering {
+    fn new() -> Self {
+        let (time, left) = LINGER;
+        Self {
+            deadline: Box::pin(tokio::time::sleep(time)),
+            left,
+        }
+    }
+
+    /// Reads and forgets until the client closes too, or its time is up.
+    fn poll(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        while self.left > 0 {
+            let mut read = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *socket).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    self.left = self.left.saturating_sub(read.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.deadline.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl Wire {
@@ -113,6 +154,7 @@ impl Wire {
             socket,
             read_ahead,
             peer,
+            lingering: None,
         }
     }
 }
@@ -166,6 +208,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        let lingering = this.lingering.get_or_insert_with(Lingering::new);
+        lingering.poll(&mut this.socket, cx).map(Ok)
     }
 }

@@ -1,0 +1,276 @@
+//! Snapshots by hand, and workers that serve them.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_identity::testing::Authority;
+use mesh_identity::{Identity, tls};
+use mesh_proxy::runtime::Workers;
+use mesh_proxy::snapshot::{
+    Action, Balance, Cluster, Direction, Endpoint, FilterChain, FilterChains, Forward, Listener,
+    PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot, Split,
+    UpstreamTls, VirtualHost,
+};
+use mesh_proxy::telemetry::Telemetry;
+use mesh_proxy::upstream::{ClusterState, EndpointState};
+use mesh_xds::Workload;
+use mesh_xds::mesh::EdgeDelta;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
+
+/// Long enough for anything that works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits, but not forever.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it happens in time")
+}
+
+/// A running data plane.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+    telemetry: Arc<Telemetry>,
+    workers: Workers,
+}
+
+impl Proxy {
+    /// Serves the setup's listener.
+    pub(crate) fn start(setup: Setup) -> Self {
+        let address = setup.listener.address;
+        let (workers, identity) = (setup.workers, setup.identity.clone());
+        let snapshots = watch::Sender::new(Arc::new(setup.snapshot()));
+        let registry = prometheus::Registry::new();
+        let telemetry = Telemetry::new(&registry).expect("a fresh registry");
+        let workers = Workers::start(workers, snapshots.subscribe(), identity, telemetry.clone())
+            .expect("workers start");
+        Self {
+            address,
+            snapshots,
+            telemetry,
+            workers,
+        }
+    }
+
+    /// Drains, and returns what was counted.
+    pub(crate) async fn finish(self) -> Vec<EdgeDelta> {
+        soon(self.workers.drain(PATIENCE)).await;
+        self.telemetry.take_edges()
+    }
+
+    pub(crate) fn into_workers(self) -> (Workers, Arc<Telemetry>) {
+        (self.workers, self.telemetry)
+    }
+}
+
+/// A snapshot in the making: one listener, routes by path, clusters.
+pub(crate) struct Setup {
+    pub(crate) workers: usize,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) listener: Listener,
+    pub(crate) hosts: Vec<(&'static str, Vec<Arc<Route>>)>,
+    pub(crate) clusters: Vec<Cluster>,
+    pub(crate) tls: Option<(Vec<String>, Arc<rustls::ServerConfig>)>,
+}
+
+impl Setup {
+    /// A sidecar's outbound listener without anything behind it.
+    pub(crate) fn outbound() -> Self {
+        let authority = Authority::new("cluster.local");
+        Self::new(
+            1,
+            authority.identity("default", "shop"),
+            Direction::Outbound,
+        )
+    }
+
+    /// A listener at a free port, with one socket for each worker.
+    pub(crate) fn new(workers: usize, identity: Arc<Identity>, direction: Direction) -> Self {
+        let sockets = sockets(workers);
+        let listener = Listener {
+            name: "listener".into(),
+            address: sockets[0].local_addr().expect("it is bound"),
+            sockets: Arc::new(sockets),
+            direction,
+            edge: false,
+            chains: FilterChains::default(),
+            workload: workload("shop", "v1"),
+            peers: Arc::default(),
+        };
+        Self {
+            workers,
+            identity,
+            listener,
+            hosts: Vec::new(),
+            clusters: Vec::new(),
+            tls: None,
+        }
+    }
+
+    pub(crate) fn edge(mut self) -> Self {
+        self.listener.edge = true;
+        self
+    }
+
+    /// Everything for `web` goes to one cluster of these endpoints.
+    pub(crate) fn to(self, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let cluster = cluster("outbound|80||web", endpoints);
+        self.through(cluster)
+    }
+
+    pub(crate) fn through(mut self, cluster: Cluster) -> Self {
+        let route = forward(vec![(cluster.name.clone(), 1)], 2, self.workers);
+        self.clusters.push(cluster);
+        self.hosts.push(("web", vec![route]));
+        self
+    }
+
+    pub(crate) fn snapshot(self) -> Snapshot {
+        let host = |(name, routes): (&str, Vec<Arc<Route>>)| {
+            let host = VirtualHost {
+                name: name.into(),
+                routes,
+            };
+            (name.to_owned(), Arc::new(host))
+        };
+        let router = Arc::new(Router {
+            name: "http".into(),
+            ignore_port: true,
+            exact: self.hosts.into_iter().map(host).collect(),
+            ..Router::default()
+        });
+        let mut listener = self.listener;
+        match self.tls {
+            None => listener.chains.default = Some(Arc::new(FilterChain { tls: None, router })),
+            Some((names, config)) => {
+                let chain = Arc::new(FilterChain {
+                    tls: Some(config),
+                    router,
+                });
+                let names = names.into_iter().map(|name| (name, chain.clone()));
+                listener.chains.exact = names.collect();
+            }
+        }
+        let clusters = self
+            .clusters
+            .into_iter()
+            .map(|c| (c.name.clone(), Arc::new(c)));
+        Snapshot {
+            version: 1,
+            listeners: [(listener.name.to_string(), Arc::new(listener))].into(),
+            clusters: clusters.collect::<HashMap<_, _>>(),
+        }
+    }
+}
+
+fn sockets(workers: usize) -> Vec<TcpListener> {
+    let mut address: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let bound = (0..workers).map(|_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_port(true).expect("an option");
+        socket.bind(&address.into()).expect("a free port");
+        socket.listen(1024).expect("it listens");
+        let socket = TcpListener::from(socket);
+        address = socket.local_addr().expect("it is bound");
+        socket
+    });
+    bound.collect()
+}
+
+pub(crate) fn workload(name: &str, version: &str) -> Arc<Workload> {
+    Arc::new(Workload {
+        name: format!("{name}-{version}"),
+        namespace: "default".into(),
+        app: name.into(),
+        version: version.into(),
+        canonical_service: name.into(),
+        canonical_revision: version.into(),
+        cluster: "mesh".into(),
+        principal: format!("spiffe://cluster.local/ns/default/sa/{name}"),
+    })
+}
+
+pub(crate) fn peers(workloads: &[Arc<Workload>]) -> Arc<PeerDirectory> {
+    let mut directory = PeerDirectory::default();
+    for workload in workloads {
+        let known = directory.by_principal.entry(workload.principal.clone());
+        known.or_default().push(workload.clone());
+    }
+    Arc::new(directory)
+}
+
+/// A route for every path.
+pub(crate) fn route(action: Action) -> Arc<Route> {
+    Arc::new(Route {
+        name: "default".into(),
+        matcher: RouteMatcher {
+            path: PathMatcher::Prefix {
+                value: "/".into(),
+                ignore_case: false,
+            },
+            headers: Vec::new(),
+        },
+        action,
+    })
+}
+
+pub(crate) fn forward(targets: Vec<(Arc<str>, u32)>, retries: u32, workers: usize) -> Arc<Route> {
+    route(Action::Forward(Forward {
+        split: Split::new(targets, workers),
+        retries,
+    }))
+}
+
+pub(crate) fn cluster(name: &str, endpoints: Vec<Arc<Endpoint>>) -> Cluster {
+    Cluster {
+        name: name.into(),
+        service: Arc::new(ServiceName {
+            host: "web.default.svc.cluster.local".into(),
+            name: "web".into(),
+            namespace: "default".into(),
+        }),
+        endpoints,
+        balance: Balance::RoundRobin,
+        http2: false,
+        connect_timeout: Duration::from_secs(5),
+        state: Arc::new(ClusterState::new(2)),
+    }
+}
+
+/// An endpoint in plain text.
+pub(crate) fn endpoint(address: SocketAddr, version: &str) -> Arc<Endpoint> {
+    Arc::new(Endpoint {
+        address: address.to_string().into(),
+        workload: workload("web", version),
+        tls: None,
+        state: Arc::new(EndpointState::new(2)),
+    })
+}
+
+/// An endpoint behind mTLS, asked for by this server name.
+pub(crate) fn mesh_endpoint(
+    address: SocketAddr,
+    identity: &Arc<Identity>,
+    peers: tls::Peers,
+    name: &str,
+) -> Arc<Endpoint> {
+    Arc::new(Endpoint {
+        address: address.to_string().into(),
+        workload: workload("web", "v1"),
+        tls: Some(UpstreamTls {
+            config: tls::client_config(identity, peers, &[b"h2", b"http/1.1"]),
+            sni: name.to_owned().try_into().expect("a server name"),
+        }),
+        state: Arc::new(EndpointState::new(2)),
+    })
+}
+
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("it is bound")
+}
