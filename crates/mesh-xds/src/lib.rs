@@ -22,7 +22,9 @@ pub mod server;
 mod structs;
 mod workload;
 
-pub use resource::{Discoverable, Resource, ResourceError, ResourceSet, ResourceType};
+pub use resource::{
+    Discoverable, Resource, ResourceError, ResourceSet, ResourceType, pack, unpack,
+};
 pub use workload::Workload;
 
 /// `mesh.v1`: the Registry and Telemetry services, generated from `proto/mesh.proto`, which documents them.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use prost::{DecodeError, Message};
+use prost::{DecodeError, Message, Name};
 
 use crate::canonical;
 use crate::envoy::cluster::Cluster;
@@ -131,7 +131,7 @@ pub enum ResourceError {
     #[error("expected a resource of type {expected}, got {actual}")]
     Type {
         /// The type URL that was asked for.
-        expected: &'static str,
+        expected: String,
         /// The type URL that it has.
         actual: String,
     },
@@ -160,15 +160,35 @@ impl Resource {
     /// # Errors
     /// If the resource is of another type or malformed.
     pub fn decode<M: Discoverable>(&self) -> Result<M, ResourceError> {
-        let expected = M::TYPE.type_url();
-        if self.any.type_url != expected {
-            return Err(ResourceError::Type {
-                expected,
-                actual: self.any.type_url.clone(),
-            });
-        }
-        Ok(M::decode(self.any.value.as_slice())?)
+        decode_as(M::TYPE.type_url(), &self.any)
     }
+}
+
+/// Packs a message that is part of a resource: a filter, a transport socket.
+#[must_use]
+pub fn pack<M: Message + Name>(message: &M) -> Any {
+    Any {
+        type_url: M::type_url(),
+        value: message.encode_to_vec(),
+    }
+}
+
+/// Unpacks what [`pack`] packed.
+///
+/// # Errors
+/// If it is of another type or malformed.
+pub fn unpack<M: Message + Name + Default>(any: &Any) -> Result<M, ResourceError> {
+    decode_as(&M::type_url(), any)
+}
+
+fn decode_as<M: Message + Default>(expected: &str, any: &Any) -> Result<M, ResourceError> {
+    if any.type_url != expected {
+        return Err(ResourceError::Type {
+            expected: expected.to_owned(),
+            actual: any.type_url.clone(),
+        });
+    }
+    Ok(M::decode(any.value.as_slice())?)
 }
 
 /// The first 128 bits of SHA-256, in hexadecimal.
@@ -292,6 +312,24 @@ mod tests {
             resource.decode::<Listener>(),
             Err(ResourceError::Type { .. })
         ));
+    }
+
+    #[test]
+    fn parts_are_unpacked_as_what_they_were() {
+        let any = super::pack(&cluster("a"));
+        assert_eq!(
+            super::unpack::<Cluster>(&any).expect("a cluster"),
+            cluster("a")
+        );
+        let error = super::unpack::<Listener>(&any).expect_err("no listener");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "expected a resource of type {}, got {}",
+                ResourceType::Listener.type_url(),
+                ResourceType::Cluster.type_url()
+            )
+        );
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! Clusters and their endpoints.
+
+use mesh_xds::envoy::cluster::Cluster;
+use mesh_xds::envoy::cluster::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy, TransportSocketMatch,
+};
+use mesh_xds::envoy::core::{Locality, Metadata};
+use mesh_xds::envoy::endpoint::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+};
+use mesh_xds::envoy::http_protocol_options::HttpProtocolOptions;
+use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
+    AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions,
+    explicit_http_config::ProtocolConfig,
+};
+use mesh_xds::envoy::protobuf::{Duration, Struct, UInt32Value};
+use mesh_xds::{metadata, names, pack};
+
+use crate::listener::{ads, socket_address};
+use crate::mesh::Mesh;
+use crate::route::ClusterRef;
+use crate::service::{Port, Protocol, Service};
+use crate::tls;
+use crate::workload::{Member, Reach, has_labels};
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// What is spoken to the endpoints of a service.
+///
+/// Between agents the protocol is settled by TLS. Envoy lets a cluster do so only if all of its endpoints take
+/// TLS; as soon as one of them has no agent, the protocol must be said beforehand, and then HTTP/1.1 is what
+/// both kinds take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Negotiated,
+    Http1,
+    Http2,
+}
+
+impl Spoken {
+    fn to(service: &Service, port: &Port) -> Self {
+        match port.protocol {
+            Protocol::Http2 => Self::Http2,
+            Protocol::Http | Protocol::Udp if service.has_plain => Self::Http1,
+            Protocol::Http | Protocol::Udp => Self::Negotiated,
+        }
+    }
+
+    fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Self::Negotiated | Self::Http2 => &["h2"],
+            Self::Http1 => &["http/1.1"],
+        }
+    }
+
+    fn options(self) -> UpstreamProtocolOptions {
+        let explicit = |protocol| {
+            UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+                protocol_config: Some(protocol),
+            })
+        };
+        match self {
+            Self::Negotiated => UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
+                http2_protocol_options: Some(Default::default()),
+                ..AutoHttpConfig::default()
+            }),
+            Self::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(Default::default())),
+            Self::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())),
+        }
+    }
+}
+
+/// The cluster for a service's port or a subset of it, and its endpoints.
+pub(crate) fn outbound(
+    mesh: &Mesh,
+    client: &str,
+    cluster: &ClusterRef,
+) -> Option<(Cluster, ClusterLoadAssignment)> {
+    let service = mesh.services.get(&cluster.host)?;
+    let port = service.port(cluster.port)?;
+    let subset = cluster.subset.as_deref();
+    let name = names::cluster(names::OUTBOUND, port.number, subset, &service.host);
+    let spoken = Spoken::to(service, port);
+    let socket = tls::outbound(&mesh.settings, service, port.number, subset, spoken.alpn());
+    let mut matches = vec![TransportSocketMatch {
+        name: "tlsMode-istio".to_owned(),
+        r#match: Some(metadata::tls_mode_match()),
+        transport_socket: Some(socket.clone()),
+    }];
+    if spoken != Spoken::Negotiated {
+        matches.push(TransportSocketMatch {
+            name: "tlsMode-disabled".to_owned(),
+            r#match: Some(Struct::default()),
+            transport_socket: Some(tls::plain()),
+        });
+    }
+    let message = Cluster {
+        name: name.clone(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(ads()),
+            ..EdsClusterConfig::default()
+        }),
+        transport_socket_matches: matches,
+        transport_socket: (spoken == Spoken::Negotiated).then_some(socket),
+        ..base(&[service], spoken)
+    };
+    Some((
+        message,
+        assignment(mesh, client, service, port, subset, name),
+    ))
+}
+
+/// The cluster of the application beside the proxy: `services` are those whose requests it takes.
+pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Service]) -> Cluster {
+    let spoken = match port.protocol {
+        Protocol::Http2 => Spoken::Http2,
+        Protocol::Http | Protocol::Udp => Spoken::Http1,
+    };
+    let endpoint = lb_endpoint("127.0.0.1", app_port, None);
+    Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
+        load_assignment: Some(one_locality(name.clone(), vec![endpoint])),
+        name,
+        ..base(services, spoken)
+    }
+}
+
+/// What all clusters have in common.
+fn base(services: &[&Service], spoken: Spoken) -> Cluster {
+    let options = HttpProtocolOptions {
+        upstream_protocol_options: Some(spoken.options()),
+        ..HttpProtocolOptions::default()
+    };
+    let mut data = Metadata::default();
+    if let Some(service) = services.first() {
+        metadata::set_service(&mut data, &service.reference());
+    }
+    Cluster {
+        connect_timeout: Some(Duration {
+            seconds: 10,
+            nanos: 0,
+        }),
+        lb_policy: LbPolicy::LeastRequest as i32,
+        typed_extension_protocol_options: [(HTTP_OPTIONS.to_owned(), pack(&options))].into(),
+        metadata: Some(data),
+        ..Cluster::default()
+    }
+}
+
+fn assignment(
+    mesh: &Mesh,
+    client: &str,
+    service: &Service,
+    port: &Port,
+    subset: Option<&str>,
+    name: String,
+) -> ClusterLoadAssignment {
+    let root = &mesh.settings.root_namespace;
+    let labels = subset.and_then(|subset| {
+        let rule = mesh.destination_rules.choose(client, service, root)?;
+        rule.subsets.get(subset).map(|subset| &subset.labels)
+    });
+    let endpoints = mesh
+        .workloads
+        .members(&service.members)
+        .filter(|member| labels.is_none_or(|labels| has_labels(&member.labels, labels)))
+        .filter_map(|member| member_endpoint(member, port))
+        .collect();
+    one_locality(name, endpoints)
+}
+
+/// `None` if the workload's application does not have the port.
+fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
+    let app_port = member.app_port(port)?;
+    let mut data = Metadata::default();
+    metadata::set_workload(&mut data, &member.workload);
+    Some(match &member.reach {
+        Reach::Agent { address, port, .. } => {
+            metadata::set_tls_mode(&mut data);
+            lb_endpoint(address, *port, Some(data))
+        }
+        Reach::Plain { address } => lb_endpoint(address, app_port, Some(data)),
+    })
+}
+
+/// The locality is there although it is empty, and has a weight: gRPC's clients ask for both.
+fn one_locality(cluster_name: String, lb_endpoints: Vec<LbEndpoint>) -> ClusterLoadAssignment {
+    ClusterLoadAssignment {
+        cluster_name,
+        endpoints: vec![LocalityLbEndpoints {
+            locality: Some(Locality::default()),
+            load_balancing_weight: Some(UInt32Value { value: 1 }),
+            lb_endpoints,
+            ..LocalityLbEndpoints::default()
+        }],
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn lb_endpoint(address: &str, port: u16, data: Option<Metadata>) -> LbEndpoint {
+    LbEndpoint {
+        metadata: data,
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(socket_address(address, port)),
+            ..Endpoint::default()
+        })),
+        ..LbEndpoint::default()
+    }
+}

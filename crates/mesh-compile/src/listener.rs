@@ -1,0 +1,137 @@
+//! The envelopes around routes: listeners, filter chains and HTTP connection managers.
+
+use mesh_xds::envoy::core::address::Address as AddressForm;
+use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
+use mesh_xds::envoy::core::socket_address::PortSpecifier;
+use mesh_xds::envoy::core::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress,
+    TrafficDirection,
+};
+use mesh_xds::envoy::http_connection_manager::http_connection_manager::RouteSpecifier;
+use mesh_xds::envoy::http_connection_manager::{
+    HttpConnectionManager, HttpFilter, Rds, http_filter,
+};
+use mesh_xds::envoy::listener::{
+    Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter,
+};
+use mesh_xds::envoy::protobuf::BoolValue;
+use mesh_xds::envoy::route::{RouteConfiguration, VirtualHost};
+use mesh_xds::envoy::router::Router;
+use mesh_xds::envoy::tls_inspector::TlsInspector;
+use mesh_xds::{Workload, metadata, pack};
+
+/// Where the callers of a listener stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callers {
+    /// In the mesh.
+    Ours,
+    /// Outside: what they say about where a request came from is not believed.
+    Strangers,
+}
+
+/// A listener of a workload, without filter chains.
+pub(crate) fn listener(
+    name: String,
+    (ip, port): (&str, u16),
+    direction: TrafficDirection,
+    workload: &Workload,
+) -> Listener {
+    let mut data = Metadata::default();
+    metadata::set_workload(&mut data, workload);
+    Listener {
+        name,
+        address: Some(socket_address(ip, port)),
+        traffic_direction: direction as i32,
+        metadata: Some(data),
+        ..Listener::default()
+    }
+}
+
+/// A chain that takes HTTP on every connection.
+pub(crate) fn chain(
+    name: &str,
+    stat_prefix: &str,
+    routes: RouteSpecifier,
+    callers: Callers,
+) -> FilterChain {
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(
+            &Router::default(),
+        ))),
+        ..HttpFilter::default()
+    };
+    let manager = HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(routes),
+        http_filters: vec![router],
+        use_remote_address: (callers == Callers::Strangers).then_some(BoolValue { value: true }),
+        ..HttpConnectionManager::default()
+    };
+    FilterChain {
+        name: name.to_owned(),
+        filters: vec![Filter {
+            name: "envoy.filters.network.http_connection_manager".to_owned(),
+            config_type: Some(filter::ConfigType::TypedConfig(pack(&manager))),
+        }],
+        ..FilterChain::default()
+    }
+}
+
+/// Routes that come as a resource of their own.
+pub(crate) fn rds(name: &str) -> RouteSpecifier {
+    RouteSpecifier::Rds(Rds {
+        config_source: Some(ads()),
+        route_config_name: name.to_owned(),
+    })
+}
+
+/// Routes within the listener.
+pub(crate) fn inline(name: &str, virtual_hosts: Vec<VirtualHost>) -> RouteSpecifier {
+    RouteSpecifier::RouteConfig(route_configuration(name, virtual_hosts))
+}
+
+/// A route configuration whose routes may lead to clusters that are not there.
+pub(crate) fn route_configuration(
+    name: &str,
+    virtual_hosts: Vec<VirtualHost>,
+) -> RouteConfiguration {
+    RouteConfiguration {
+        name: name.to_owned(),
+        virtual_hosts,
+        validate_clusters: Some(BoolValue { value: false }),
+        ..RouteConfiguration::default()
+    }
+}
+
+/// Reads the server name that a client asks for.
+pub(crate) fn tls_inspector() -> ListenerFilter {
+    ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(pack(
+            &TlsInspector::default(),
+        ))),
+        ..ListenerFilter::default()
+    }
+}
+
+/// The stream on which everything else comes.
+pub(crate) fn ads() -> ConfigSource {
+    ConfigSource {
+        resource_api_version: ApiVersion::V3 as i32,
+        config_source_specifier: Some(
+            ConfigSourceSpecifier::Ads(AggregatedConfigSource::default()),
+        ),
+        ..ConfigSource::default()
+    }
+}
+
+pub(crate) fn socket_address(address: &str, port: u16) -> Address {
+    Address {
+        address: Some(AddressForm::SocketAddress(SocketAddress {
+            address: address.to_owned(),
+            port_specifier: Some(PortSpecifier::PortValue(u32::from(port))),
+            ..SocketAddress::default()
+        })),
+    }
+}

@@ -1,0 +1,58 @@
+//! The input, joined and indexed: what the rest of the crate reads.
+
+use std::collections::BTreeMap;
+
+use mesh_config::Config;
+
+use crate::destination_rule::DestinationRules;
+use crate::service::Service;
+use crate::virtual_service::VirtualServices;
+use crate::workload::Workloads;
+use crate::{Instance, Settings, gateway};
+
+/// Everything about the mesh that a proxy's resources follow from.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub(crate) settings: Settings,
+    /// By host.
+    pub(crate) services: BTreeMap<String, Service>,
+    /// Hosts by namespace.
+    pub(crate) services_of: BTreeMap<String, Vec<String>>,
+    pub(crate) workloads: Workloads,
+    pub(crate) destination_rules: DestinationRules,
+    pub(crate) virtual_services: VirtualServices,
+    /// Oldest first.
+    pub(crate) gateways: Vec<gateway::Gateway>,
+}
+
+impl Mesh {
+    pub(crate) fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
+        let workloads = Workloads::build(config, instances, settings);
+        let mut services = BTreeMap::new();
+        let mut services_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (object, spec) in config.services() {
+            let service = Service::build(&object.metadata, spec, &workloads);
+            let hosts = services_of.entry(service.namespace.clone()).or_default();
+            hosts.push(service.host.clone());
+            services.insert(service.host.clone(), service);
+        }
+        Self {
+            settings: settings.clone(),
+            services,
+            services_of,
+            workloads,
+            destination_rules: DestinationRules::build(config),
+            virtual_services: VirtualServices::build(config),
+            gateways: gateway::build(config),
+        }
+    }
+
+    /// The services of a namespace, by name.
+    pub(crate) fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Service> {
+        self.services_of
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .filter_map(|host| self.services.get(host))
+    }
+}

@@ -1,0 +1,162 @@
+//! Services: their ports, and which workloads they select.
+
+use std::collections::BTreeSet;
+
+use mesh_config::model::{Metadata, ServicePort, TargetPort};
+use mesh_config::{model, service_host};
+use mesh_xds::metadata::ServiceRef;
+
+use crate::workload::{Labels, Reach, Workloads};
+
+/// What is spoken on a service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, or not said.
+    Http,
+    /// HTTP/2 from the first byte, as gRPC is.
+    Http2,
+    /// Not carried.
+    Udp,
+}
+
+impl Protocol {
+    /// From `appProtocol`, else from the port's name up to the first dash, as Istio does.
+    fn of(port: &ServicePort) -> Self {
+        let prefix = port.name.split('-').next().unwrap_or_default();
+        // `grpc-web` is the one name with a dash in it.
+        let named = if port.name.to_ascii_lowercase().starts_with("grpc-web") {
+            "grpc-web"
+        } else {
+            prefix
+        };
+        let word = port.app_protocol.as_deref().unwrap_or(named);
+        match word.to_ascii_lowercase().as_str() {
+            "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
+            "udp" => Self::Udp,
+            _ => Self::Http,
+        }
+    }
+}
+
+/// A service and what stands behind it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// `reviews.default.svc.cluster.local`
+    pub(crate) host: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) selector: Labels,
+    pub(crate) ports: Vec<Port>,
+    /// Into [`Workloads::members`].
+    pub(crate) members: Vec<usize>,
+    /// Identities of the groups that it selects, whether an instance is there or not.
+    pub(crate) principals: BTreeSet<String>,
+    /// Some endpoints have no agent.
+    pub(crate) has_plain: bool,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) number: u16,
+    pub(crate) target: TargetPort,
+    pub(crate) protocol: Protocol,
+}
+
+impl Service {
+    pub(crate) fn build(metadata: &Metadata, spec: &model::Service, workloads: &Workloads) -> Self {
+        let Metadata {
+            namespace, name, ..
+        } = metadata;
+        let members = workloads.select(namespace, &spec.selector);
+        let has_plain = workloads
+            .members(&members)
+            .any(|member| matches!(member.reach, Reach::Plain { .. }));
+        let mut ports: Vec<Port> = Vec::with_capacity(spec.ports.len());
+        for port in &spec.ports {
+            // One number may be there twice, for TCP and UDP.
+            if ports.iter().all(|known| known.number != port.port) {
+                ports.push(Port {
+                    name: port.name.clone(),
+                    number: port.port,
+                    target: port.target_port.clone(),
+                    protocol: Protocol::of(port),
+                });
+            }
+        }
+        Self {
+            host: service_host(name, namespace),
+            name: name.clone(),
+            namespace: namespace.clone(),
+            selector: spec.selector.clone(),
+            ports,
+            principals: workloads
+                .select_groups(namespace, &spec.selector)
+                .into_iter()
+                .map(|group| group.workload.principal.clone())
+                .collect(),
+            members,
+            has_plain,
+        }
+    }
+
+    /// The port of this number.
+    pub(crate) fn port(&self, number: u16) -> Option<&Port> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// The only port of the service, if it has just one.
+    pub(crate) fn only_port(&self) -> Option<&Port> {
+        match self.ports.as_slice() {
+            [port] => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The ports over which requests can go.
+    pub(crate) fn request_ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports
+            .iter()
+            .filter(|port| port.protocol != Protocol::Udp)
+    }
+
+    /// As the metric labels name it.
+    pub(crate) fn reference(&self) -> ServiceRef {
+        ServiceRef {
+            host: self.host.clone(),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Protocol;
+    use mesh_config::model::{ServicePort, TargetPort};
+
+    #[test]
+    fn the_protocol_comes_from_app_protocol_or_the_names_prefix() {
+        for (app_protocol, name, expected) in [
+            (None, "", Protocol::Http),
+            (None, "http", Protocol::Http),
+            (None, "web", Protocol::Http),
+            (None, "grpc", Protocol::Http2),
+            (None, "grpc-api", Protocol::Http2),
+            (None, "grpc-web-api", Protocol::Http2),
+            (None, "http2-api", Protocol::Http2),
+            (None, "udp-dns", Protocol::Udp),
+            (Some("kubernetes.io/h2c"), "http", Protocol::Http2),
+            (Some("HTTP"), "grpc", Protocol::Http),
+        ] {
+            let port = ServicePort {
+                name: name.into(),
+                port: 80,
+                target_port: TargetPort::Number(80),
+                app_protocol: app_protocol.map(str::to_owned),
+            };
+            assert_eq!(Protocol::of(&port), expected, "{app_protocol:?} {name:?}");
+        }
+    }
+}

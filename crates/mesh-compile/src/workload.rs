@@ -1,0 +1,406 @@
+//! What runs: registered instances in their WorkloadGroups, and WorkloadEntries that were written by hand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_config::Config;
+use mesh_config::model::{Metadata, TargetPort, WorkloadEntry};
+use mesh_xds::Workload;
+use mesh_xds::node::{NodeMetadata, ProxyKind};
+
+use crate::service::Port;
+use crate::{Instance, Settings};
+
+/// The workload that a gateway is unless a WorkloadGroup of this name says more.
+const GATEWAY: &str = "istio-ingressgateway";
+const GATEWAY_ACCOUNT: &str = "istio-ingressgateway-service-account";
+
+/// Label keys and values.
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// What the members of a WorkloadGroup have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) ports: Arc<BTreeMap<String, u16>>,
+    pub(crate) workload: Workload,
+}
+
+/// Something that can be an endpoint.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// The instance's or entry's own name.
+    pub(crate) name: String,
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) reach: Reach,
+    ports: AppPorts,
+}
+
+impl Member {
+    /// The port of its application behind a service's port, if it has one.
+    pub(crate) fn app_port(&self, port: &Port) -> Option<u16> {
+        self.ports.resolve(&port.target, &port.name)
+    }
+}
+
+/// How a member is reached.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// By mutual TLS through its agent.
+    Agent {
+        address: String,
+        port: u16,
+        plain: Option<SocketAddr>,
+    },
+    /// In plain text, at the application's own port.
+    Plain { address: String },
+}
+
+/// The ports on which an application listens, as far as they are known.
+#[derive(Clone, Debug)]
+pub(crate) struct AppPorts {
+    /// What the instance says of itself; by name, or by number in decimal.
+    own: BTreeMap<String, u16>,
+    /// What its group says.
+    group: Arc<BTreeMap<String, u16>>,
+}
+
+impl AppPorts {
+    /// The port behind a service's target port; `None` if the application has none such. As for Istio's
+    /// workload entries, a port under the service port's name stands for it. Who declares no ports at all has
+    /// every numbered one.
+    pub(crate) fn resolve(&self, target: &TargetPort, service_port: &str) -> Option<u16> {
+        let (name, number) = match target {
+            TargetPort::Name(name) => (name.clone(), None),
+            TargetPort::Number(number) => (number.to_string(), Some(*number)),
+        };
+        let among = |ports: &BTreeMap<String, u16>| {
+            let named = ports
+                .get(&name)
+                .or_else(|| ports.get(service_port))
+                .copied();
+            named.or_else(|| number.filter(|number| ports.values().any(|port| port == number)))
+        };
+        let undeclared = self.own.is_empty() && self.group.is_empty();
+        among(&self.own)
+            .or_else(|| among(&self.group))
+            .or_else(|| number.filter(|_| undeclared))
+    }
+}
+
+/// What the control plane knows of the workload beside a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeWorkload {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) workload: Workload,
+    pub(crate) ports: AppPorts,
+}
+
+/// All groups and members.
+#[derive(Debug)]
+pub(crate) struct Workloads {
+    settings: Settings,
+    /// By namespace and name.
+    groups: BTreeMap<(String, String), Group>,
+    groups_by_label: LabelIndex<(String, String)>,
+    members: Vec<Member>,
+    members_by_label: LabelIndex<usize>,
+}
+
+impl Workloads {
+    pub(crate) fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
+        let mut groups = BTreeMap::new();
+        let mut groups_by_label = LabelIndex::default();
+        for (object, spec) in config.workload_groups() {
+            let Metadata {
+                namespace, name, ..
+            } = &object.metadata;
+            let principal = principal(settings, namespace, &spec.service_account);
+            let group = Group {
+                labels: Arc::new(spec.labels.clone()),
+                ports: Arc::new(spec.ports.clone()),
+                workload: Workload::from_labels(
+                    name,
+                    namespace,
+                    &spec.labels,
+                    &settings.cluster_id,
+                    &principal,
+                ),
+            };
+            let key = (namespace.clone(), name.clone());
+            groups_by_label.add(namespace, &spec.labels, &key);
+            groups.insert(key, group);
+        }
+        let mut this = Self {
+            settings: settings.clone(),
+            groups,
+            groups_by_label,
+            members: Vec::new(),
+            members_by_label: LabelIndex::default(),
+        };
+        this.add_instances(instances);
+        for (object, entry) in config.workload_entries() {
+            this.add_entry(&object.metadata, entry);
+        }
+        this
+    }
+
+    fn add_instances(&mut self, instances: &[Instance]) {
+        // By name, so that the order of registration does not show.
+        let sorted: BTreeSet<&Instance> = instances.iter().collect();
+        let mut workloads: HashMap<(&str, &str), Arc<Workload>> = HashMap::new();
+        for instance in sorted {
+            let key = (instance.namespace.clone(), instance.group.clone());
+            let Some(group) = self.groups.get(&key) else {
+                continue;
+            };
+            let workload = workloads
+                .entry((&instance.namespace, &instance.group))
+                .or_insert_with(|| Arc::new(group.workload.clone()));
+            self.members_by_label
+                .add(&instance.namespace, &group.labels, &self.members.len());
+            self.members.push(Member {
+                name: instance.name.clone(),
+                labels: Arc::clone(&group.labels),
+                workload: Arc::clone(workload),
+                reach: Reach::Agent {
+                    address: instance.address.clone(),
+                    port: instance.inbound_port,
+                    plain: instance.plain_address,
+                },
+                ports: AppPorts {
+                    own: instance.app_ports.clone(),
+                    group: Arc::clone(&group.ports),
+                },
+            });
+        }
+    }
+
+    fn add_entry(&mut self, metadata: &Metadata, entry: &WorkloadEntry) {
+        let named = [
+            metadata.annotations.get("istio.io/autoRegistrationGroup"),
+            entry.labels.get("service.istio.io/workload-name"),
+        ];
+        let name = named.into_iter().flatten().next();
+        let name = name.unwrap_or(&metadata.name);
+        let namespace = &metadata.namespace;
+        // No certificate stands behind an entry, so it has no principal.
+        let workload = Workload::from_labels(
+            name,
+            namespace,
+            &entry.labels,
+            &self.settings.cluster_id,
+            "",
+        );
+        self.members_by_label
+            .add(namespace, &entry.labels, &self.members.len());
+        self.members.push(Member {
+            name: metadata.name.clone(),
+            labels: Arc::new(entry.labels.clone()),
+            workload: Arc::new(workload),
+            reach: Reach::Plain {
+                address: entry.address.clone(),
+            },
+            ports: AppPorts {
+                own: BTreeMap::new(),
+                group: Arc::new(entry.ports.clone()),
+            },
+        });
+    }
+
+    /// The members that a service selects: instances by name, then entries by name.
+    pub(crate) fn select(&self, namespace: &str, selector: &Labels) -> Vec<usize> {
+        self.members_by_label.select(namespace, selector, |index| {
+            self.members
+                .get(*index)
+                .is_some_and(|member| has_labels(&member.labels, selector))
+        })
+    }
+
+    /// The groups that a service selects, by name.
+    pub(crate) fn select_groups(&self, namespace: &str, selector: &Labels) -> Vec<&Group> {
+        let keys = self.groups_by_label.select(namespace, selector, |key| {
+            self.groups
+                .get(key)
+                .is_some_and(|group| has_labels(&group.labels, selector))
+        });
+        keys.iter().filter_map(|key| self.groups.get(key)).collect()
+    }
+
+    /// Members by what [`Workloads::select`] gave.
+    pub(crate) fn members<'a>(&'a self, indexes: &'a [usize]) -> impl Iterator<Item = &'a Member> {
+        indexes.iter().filter_map(|index| self.members.get(*index))
+    }
+
+    /// Namespaces in which agents may be.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        let namespaces: BTreeSet<&str> = self
+            .groups
+            .keys()
+            .map(|(namespace, _)| namespace.as_str())
+            .collect();
+        namespaces.into_iter()
+    }
+
+    /// Who the workload beside a proxy is.
+    pub(crate) fn of_node(&self, node: &NodeMetadata) -> NodeWorkload {
+        let name = match node.workload_group.as_str() {
+            "" => &node.workload_name,
+            group => group,
+        };
+        let key = (node.namespace.clone(), name.to_owned());
+        let group = match self.groups.get(&key) {
+            Some(group) => group.clone(),
+            None if node.kind == ProxyKind::Gateway && self.is_built_in(&key) => self.gateway(),
+            None => Group {
+                labels: Arc::default(),
+                ports: Arc::default(),
+                workload: Workload::from_labels(
+                    name,
+                    &node.namespace,
+                    &Labels::new(),
+                    &self.settings.cluster_id,
+                    "",
+                ),
+            },
+        };
+        NodeWorkload {
+            labels: group.labels,
+            workload: group.workload,
+            ports: AppPorts {
+                own: node.app_ports.clone(),
+                group: group.ports,
+            },
+        }
+    }
+
+    /// All workloads that may stand behind a verified principal.
+    pub(crate) fn peers(&self) -> Vec<Workload> {
+        let built_in = (self.settings.root_namespace.clone(), GATEWAY.to_owned());
+        let gateway = (!self.groups.contains_key(&built_in)).then(|| self.gateway().workload);
+        let groups = self.groups.values().map(|group| group.workload.clone());
+        groups.chain(gateway).collect()
+    }
+
+    fn is_built_in(&self, (namespace, name): &(String, String)) -> bool {
+        *namespace == self.settings.root_namespace && name == GATEWAY
+    }
+
+    /// The gateway with Istio's names and labels.
+    fn gateway(&self) -> Group {
+        let Settings {
+            root_namespace,
+            cluster_id,
+            ..
+        } = &self.settings;
+        let labels: Labels = [("app", GATEWAY), ("istio", "ingressgateway")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let principal = principal(&self.settings, root_namespace, GATEWAY_ACCOUNT);
+        let workload =
+            Workload::from_labels(GATEWAY, root_namespace, &labels, cluster_id, &principal);
+        Group {
+            labels: Arc::new(labels),
+            ports: Arc::default(),
+            workload,
+        }
+    }
+}
+
+/// Whether all labels of a selector are among these. An empty selector is true of everything; where it must
+/// select nothing, [`LabelIndex`] sees to that.
+pub(crate) fn has_labels(labels: &Labels, selector: &Labels) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The SPIFFE id of a service account.
+fn principal(settings: &Settings, namespace: &str, account: &str) -> String {
+    let domain = &settings.trust_domain;
+    format!("spiffe://{domain}/ns/{namespace}/sa/{account}")
+}
+
+/// Finds what carries some labels without looking at everything.
+#[derive(Debug)]
+struct LabelIndex<T> {
+    /// By namespace, key and value.
+    postings: HashMap<String, HashMap<String, HashMap<String, Vec<T>>>>,
+}
+
+impl<T> Default for LabelIndex<T> {
+    fn default() -> Self {
+        Self {
+            postings: HashMap::new(),
+        }
+    }
+}
+
+impl<T: Clone> LabelIndex<T> {
+    fn add(&mut self, namespace: &str, labels: &Labels, item: &T) {
+        let keys = self.postings.entry(namespace.to_owned()).or_default();
+        for (key, value) in labels {
+            let values = keys.entry(key.clone()).or_default();
+            values.entry(value.clone()).or_default().push(item.clone());
+        }
+    }
+
+    /// What carries all labels of the selector, in the order of adding: the rarest of its labels is looked up,
+    /// the others are left to `fits`. An empty selector selects nothing.
+    fn select(&self, namespace: &str, selector: &Labels, fits: impl Fn(&T) -> bool) -> Vec<T> {
+        let Some(keys) = self.postings.get(namespace) else {
+            return Vec::new();
+        };
+        let posting = |(key, value)| keys.get(key).and_then(|values| values.get(value));
+        let postings: Option<Vec<&Vec<T>>> = selector.iter().map(posting).collect();
+        postings
+            .and_then(|postings| postings.into_iter().min_by_key(|posting| posting.len()))
+            .map(|rarest| rarest.iter().filter(|item| fits(item)).cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AppPorts;
+    use mesh_config::model::TargetPort;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn ports(own: &[(&str, u16)], group: &[(&str, u16)]) -> AppPorts {
+        let map = |pairs: &[(&str, u16)]| -> BTreeMap<String, u16> {
+            pairs
+                .iter()
+                .map(|(name, port)| ((*name).to_owned(), *port))
+                .collect()
+        };
+        AppPorts {
+            own: map(own),
+            group: Arc::new(map(group)),
+        }
+    }
+
+    #[test]
+    fn a_target_port_is_found_by_name_number_or_the_service_ports_name() {
+        let number = TargetPort::Number(80);
+        let name = TargetPort::Name("web".into());
+        for (own, group, target, expected) in [
+            (&[("80", 4711)][..], &[("80", 1)][..], &number, Some(4711)),
+            (&[("http", 4711)], &[], &number, Some(4711)),
+            (&[("x", 80)], &[], &number, Some(80)),
+            (&[("x", 81)], &[], &number, None),
+            (&[("x", 81)], &[("y", 80)], &number, Some(80)),
+            (&[], &[], &number, Some(80)),
+            (&[("web", 4711)], &[("web", 1)], &name, Some(4711)),
+            (&[("80", 4711)], &[("web", 8080)], &name, Some(8080)),
+            (&[], &[("http", 8080)], &name, Some(8080)),
+            (&[], &[], &name, None),
+            (&[("80", 80)], &[], &name, None),
+        ] {
+            let found = ports(own, group).resolve(target, "http");
+            assert_eq!(found, expected, "{own:?} {group:?} {target:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The compiler from outside: YAML and registrations in, xDS out.
+
+mod gateways;
+mod golden;
+mod properties;
+mod services;
+mod sidecars;
+mod stable;
+mod summary;
+mod support;
