@@ -144,20 +144,28 @@ impl Report {
         self.push(Level::Error, mark, String::new(), message.into());
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
-        self.errors > 0
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
     }
 
     /// Everything that was found, in the order of the text.
     pub(crate) fn into_findings(mut self) -> Vec<Finding> {
-        if self.left_out > 0 {
-            let message = format!("{} more findings are left out", self.left_out);
-            let mark = Mark::default();
-            self.findings
-                .push(self.finding(Level::Warning, mark, String::new(), message));
-        }
         self.findings
             .sort_by_key(|finding| finding.origin.as_ref().map_or(0, |place| place.mark.line));
+        if self.left_out > 0 {
+            let message = format!(
+                "{} more findings are left out; see to these first",
+                self.left_out
+            );
+            let level = if self.errors > 0 {
+                Level::Error
+            } else {
+                Level::Warning
+            };
+            let last = self.finding(level, Mark::default(), String::new(), message);
+            self.findings.push(last);
+        }
         self.findings
     }
 

@@ -169,3 +169,6 @@ fn complete(item: &mut Node, kind: Kind, list: &Node) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(super) const INERT_GROUPS: &[(&str, &[&str])] = &[
     ("extensions.istio.io", &["v1alpha1"]),
     ("gateway.networking.k8s.io", &["v1", "v1beta1", "v1alpha2"]),
     ("gateway.networking.x-k8s.io", &["v1alpha1"]),
+    ("inference.networking.k8s.io", &["v1"]),
+    ("inference.networking.x-k8s.io", &["v1alpha2"]),
     ("install.istio.io", &["v1alpha1"]),
     ("networking.istio.io", &["v1", "v1beta1", "v1alpha3"]),
     ("networking.k8s.io", &["v1"]),
@@ -137,8 +139,12 @@ pub static INERT: &[InertKind] = &[
     row("gateway.networking.k8s.io", "TCPRoute", "tcproutes", NAMESPACED, GATEWAY_API),
     row("gateway.networking.k8s.io", "TLSRoute", "tlsroutes", NAMESPACED, GATEWAY_API),
     row("gateway.networking.k8s.io", "UDPRoute", "udproutes", NAMESPACED, GATEWAY_API),
+    row("gateway.networking.x-k8s.io", "XBackend", "xbackends", NAMESPACED, GATEWAY_API),
     row("gateway.networking.x-k8s.io", "XBackendTrafficPolicy", "xbackendtrafficpolicies", NAMESPACED, GATEWAY_API),
     row("gateway.networking.x-k8s.io", "XListenerSet", "xlistenersets", NAMESPACED, GATEWAY_API),
+    row("gateway.networking.x-k8s.io", "XMesh", "xmeshes", CLUSTER_WIDE, GATEWAY_API),
+    row("inference.networking.k8s.io", "InferencePool", "inferencepools", NAMESPACED, GATEWAY_API),
+    row("inference.networking.x-k8s.io", "InferenceObjective", "inferenceobjectives", NAMESPACED, GATEWAY_API),
 
     // The rest of Istio.
     row("networking.istio.io", "EnvoyFilter", "envoyfilters", NAMESPACED, ENVOY),

@@ -108,6 +108,11 @@ impl Kind {
             .ok_or_else(|| KindError(what_was_meant(api_version, group, kind)))
     }
 
+    /// Whether a kind of this name exists in any group.
+    pub fn is_known(kind: &str) -> bool {
+        Kind::all().any(|known| known.kind() == kind)
+    }
+
     /// API group, empty for core.
     pub fn group(&self) -> &'static str {
         match self {

@@ -1,8 +1,6 @@
 //! `networking.istio.io` DestinationRule.
 
-use std::collections::BTreeMap;
-
-use super::Reader;
+use super::{Reader, text_map};
 use crate::model::{DestinationRule, Subset};
 use crate::rules;
 use crate::yaml::Cursor;
@@ -10,28 +8,24 @@ use crate::yaml::Cursor;
 impl Reader {
     pub(super) fn destination_rule(&mut self, spec: &Cursor<'_>) -> DestinationRule {
         if let Some(host) = spec.get("host") {
-            self.check(
-                &host,
-                rules::wildcard_domain(host.node.as_str().unwrap_or_default()),
-            );
+            let text = host.node.as_str().unwrap_or_default();
+            self.check(&host, rules::wildcard_domain(text));
             self.refers(&host);
         }
-        let mut names = BTreeMap::new();
+        self.unique(spec.each("subsets"), "name");
+        self.export_to(spec);
+        if let Some(policy) = spec.get("trafficPolicy") {
+            self.traffic_policy(&policy);
+        }
         let subsets = spec
             .each("subsets")
             .map(|subset| {
-                let name = subset.text("name");
-                if let Some(at) = subset.get("name") {
-                    self.check(&at, rules::dns_label(name));
-                    if let Some(first) = names.insert(name, at.path()) {
-                        let message =
-                            format!("{name} is the name of {first} too; name it otherwise");
-                        self.report.error(&at, message);
-                    }
+                if let Some(policy) = subset.get("trafficPolicy") {
+                    self.traffic_policy(&policy);
                 }
                 Subset {
-                    name: name.to_owned(),
-                    labels: self.labels(subset.get("labels").as_ref()),
+                    name: subset.text("name").to_owned(),
+                    labels: text_map(&subset, "labels"),
                 }
             })
             .collect();

@@ -1,9 +1,7 @@
 //! `networking.istio.io` Gateway.
 
-use std::collections::BTreeMap;
-
-use super::Reader;
 use super::service::narrow;
+use super::{Reader, text_map};
 use crate::model::{Gateway, GatewayServer, ServerPort};
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, quoted};
@@ -22,7 +20,7 @@ impl Reader {
                 "a gateway needs at least one server; say where it listens and for which hosts",
             );
         }
-        let selector = self.labels(spec.get("selector").as_ref());
+        let selector = text_map(spec, "selector");
         if selector.is_empty() {
             let at = spec.get("selector").unwrap_or_else(|| spec.clone());
             self.report.warn(
@@ -31,23 +29,14 @@ impl Reader {
                  istio: ingressgateway",
             );
         }
-        let mut names = BTreeMap::new();
+        self.unique(spec.each("servers"), "name");
+        self.unique(
+            spec.each("servers").filter_map(|server| server.get("port")),
+            "name",
+        );
         let servers = spec
             .each("servers")
-            .filter_map(|server| {
-                if let Some(name) = server
-                    .get("name")
-                    .filter(|name| name.node.as_str() != Some(""))
-                {
-                    let text = name.node.as_str().unwrap_or_default();
-                    if let Some(first) = names.insert(text, name.path()) {
-                        let message =
-                            format!("{text} is the name of {first} too; name it otherwise");
-                        self.report.error(&name, message);
-                    }
-                }
-                self.server(&server)
-            })
+            .filter_map(|server| self.server(&server))
             .collect();
         Gateway { selector, servers }
     }
@@ -115,8 +104,21 @@ impl Reader {
             );
             self.report.error(&written, message);
         }
+        if let Some(tls) = server.get("tls") {
+            self.server_tls(&tls, matches!(protocol.as_str(), "HTTPS" | "TLS"));
+        }
+        let number = port.get("number")?;
+        let is_socket = server.text("bind").starts_with("unix://");
+        if is_socket != (number.node.as_integer() == Some(0)) {
+            let message = if is_socket {
+                "a server at a Unix socket has no port; use 0"
+            } else {
+                "0 is no port; ports are 1 to 65535"
+            };
+            self.report.error(&number, message);
+        }
         Some(ServerPort {
-            number: port.get("number")?.node.as_integer().and_then(narrow)?,
+            number: number.node.as_integer().and_then(narrow)?,
             name: port.text("name").to_owned(),
             protocol,
         })

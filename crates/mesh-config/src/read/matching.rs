@@ -14,7 +14,11 @@ const UNSUPPORTED: [&str; 4] = ["port", "sourceLabels", "sourceNamespace", "quer
 const NOT_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 impl Reader {
-    pub(super) fn http_match(&mut self, at: &Cursor<'_>) -> HttpMatch {
+    pub(super) fn http_match(&mut self, at: &Cursor<'_>, bound_to_mesh: bool) -> HttpMatch {
+        let gateways = self.gateway_names(at);
+        if bound_to_mesh && gateways.is_empty() {
+            self.no_claims(at);
+        }
         let mut unsupported: Vec<String> = UNSUPPORTED
             .iter()
             .filter_map(|name| at.get(name))
@@ -35,7 +39,7 @@ impl Reader {
             authority: self.string_match(at, "authority"),
             headers,
             without_headers,
-            gateways: self.gateway_names(at),
+            gateways,
             unsupported,
         }
     }
@@ -50,11 +54,17 @@ impl Reader {
                     format!("{key} has no condition; give exact, prefix or regex, or remove it");
                 self.report.error(&at, message);
             }
-            Some(StringMatch::Exact(text) | StringMatch::Prefix(text)) if text.is_empty() => {
-                let message = format!(
-                    "the condition on {key} is empty; write what it asks for, or remove it"
-                );
+            // Every path begins with nothing, which is what Istio takes it for.
+            Some(StringMatch::Prefix(text)) if text.is_empty() && key != "uri" => {
+                let message = format!("the prefix of {key} is empty; write it, or remove {key}");
                 self.report.error(&at, message);
+            }
+            Some(StringMatch::Exact(text)) if text.is_empty() => {
+                let message = format!(
+                    "{key} is never empty, so this match entry never matches; write what it asks for, \
+                     or remove it"
+                );
+                self.report.warn(&at, message);
             }
             _ => {}
         }
@@ -106,6 +116,18 @@ impl Reader {
             }
         }
         headers
+    }
+
+    /// Claims of tokens are known at gateways only.
+    fn no_claims(&mut self, at: &Cursor<'_>) {
+        for (entry, value) in at.each_entry("headers") {
+            if entry.key.starts_with('@') {
+                self.report.error(
+                    &value.at_key(entry),
+                    "claims of tokens can be asked for at gateways only; bind the match to a gateway",
+                );
+            }
+        }
     }
 
     /// One condition; nothing where it is empty, which asks for presence.

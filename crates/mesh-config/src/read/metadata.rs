@@ -1,8 +1,6 @@
 //! `metadata`: name, namespace, labels, annotations.
 
-use std::collections::BTreeMap;
-
-use super::Reader;
+use super::{Reader, text_map};
 use crate::model::{Kind, Metadata};
 use crate::rules;
 use crate::yaml::Cursor;
@@ -19,12 +17,12 @@ impl Reader {
         };
         match metadata.get("name") {
             Some(name) => {
-                let text = name.node.as_str().unwrap_or_default();
-                let verdict = match kind {
+                // What is no text was refused by the table.
+                let verdict = name.node.as_str().map_or(Ok(()), |text| match kind {
                     Kind::Service => rules::dns_label(text),
                     Kind::Inert(_) => rules::path_segment(text),
                     _ => rules::dns_subdomain(text),
-                };
+                });
                 self.check(&name, verdict);
             }
             None => {
@@ -47,8 +45,8 @@ impl Reader {
         Metadata {
             name: metadata.text("name").to_owned(),
             namespace: namespace_of(&metadata, kind, namespace),
-            labels: self.labels(metadata.get("labels").as_ref()),
-            annotations: annotations(&metadata),
+            labels: text_map(&metadata, "labels"),
+            annotations: text_map(&metadata, "annotations"),
             resource_version: text("resourceVersion"),
             creation_timestamp: text("creationTimestamp"),
         }
@@ -64,14 +62,4 @@ pub(super) fn namespace_of(metadata: &Cursor<'_>, kind: Kind, otherwise: &str) -
         "" => otherwise.to_owned(),
         written => written.to_owned(),
     }
-}
-
-fn annotations(metadata: &Cursor<'_>) -> BTreeMap<String, String> {
-    metadata
-        .each_entry("annotations")
-        .map(|(entry, value)| {
-            let text = value.node.as_str().unwrap_or_default();
-            (entry.key.clone(), text.to_owned())
-        })
-        .collect()
 }

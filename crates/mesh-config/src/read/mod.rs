@@ -1,21 +1,30 @@
 //! From a tree to a typed object: identity, table, metadata, spec.
 //!
-//! The table of [`crate::schema`] has been held against the tree before a spec is read, so types are
-//! right there; what is checked here is what the values mean. One file a kind.
+//! The table of [`crate::schema`] has been held against the tree before a spec is read, so the type
+//! and the syntax of every value are right; what is checked here is how values go together. One file
+//! a kind; what Istio's own webhook refuses is refused in fields that are not acted on, too
+//! (`layer4`, `route_policy`, `tls`, `traffic_policy`).
 
 mod destination_rule;
 mod gateway;
+mod layer4;
 mod matching;
 mod metadata;
+mod route_policy;
 mod service;
+mod tls;
+mod traffic_policy;
 mod virtual_service;
 mod workload;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::finding::{Finding, Report};
+use crate::finding::{Finding, Level, Report};
 use crate::model::{Kind, Metadata, Object, ObjectKey, Origin, Spec};
 use crate::rules::Verdict;
 use crate::schema;
@@ -45,8 +54,8 @@ pub(crate) fn object(
     };
     let read = reader.object(&Cursor::root(root), namespace);
     let Reader { report, references } = reader;
-    let has_errors = report.has_errors();
-    let findings = report.into_findings();
+    let has_errors = report.errors() > 0;
+    let mut findings = report.into_findings();
     match read {
         Some((kind, metadata, spec)) if !has_errors => Ok(Parsed {
             object: Object {
@@ -64,7 +73,10 @@ pub(crate) fn object(
             },
             warnings: findings,
         }),
-        _ => Err(findings),
+        _ => {
+            findings.retain(|finding| finding.level == Level::Error);
+            Err(findings)
+        }
     }
 }
 
@@ -92,10 +104,11 @@ impl Reader {
             Some(shape) => schema::check(root, shape, &mut self.report),
             None => schema::check_metadata(root, &mut self.report),
         }
-        if self.report.has_errors() {
+        let fits = self.report.errors() == 0;
+        let metadata = self.metadata(root, kind, namespace);
+        if !fits {
             return None;
         }
-        let metadata = self.metadata(root, kind, namespace);
         let spec = self.spec(root, kind);
         Some((kind, metadata, spec))
     }
@@ -116,10 +129,10 @@ impl Reader {
         match Kind::of_object(api_version, kind) {
             Ok(kind) => Some(kind),
             Err(error) => {
-                let at = if kind.is_empty() {
-                    "kind"
-                } else {
+                let at = if Kind::is_known(kind) {
                     "apiVersion"
+                } else {
+                    "kind"
                 };
                 match root.get(at) {
                     Some(value) => self.report.error(&value, error.to_string()),
@@ -155,24 +168,65 @@ impl Reader {
         }
     }
 
+    /// Reports items whose text under `key` stands in an earlier item too.
+    fn unique<'a>(&mut self, items: impl Iterator<Item = Cursor<'a>>, key: &str) {
+        let mut seen = BTreeMap::new();
+        for at in items.filter_map(|item| item.get(key)) {
+            let text = at.node.as_str().unwrap_or_default();
+            if text.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.get(text) {
+                let message = format!("{text} is already {first}; choose another one");
+                self.report.error(&at, message);
+            } else {
+                seen.insert(text, at.path());
+            }
+        }
+    }
+
+    /// `exportTo` names each namespace once, and `*` or `~` stands alone.
+    fn export_to(&mut self, spec: &Cursor<'_>) {
+        let Some(list) = spec.get("exportTo") else {
+            return;
+        };
+        let mut names: Vec<&str> = list.items().filter_map(|item| item.node.as_str()).collect();
+        let stands_alone = names.iter().any(|name| matches!(*name, "*" | "~"));
+        if names.len() > 1 && stands_alone {
+            self.report
+                .error(&list, "* and ~ say it all; remove the other entries");
+        }
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!("{} stands here twice; remove one of them", twice[0]);
+            self.report.error(&list, message);
+        }
+    }
+
+    /// Reports fields of a map that exclude one another.
+    fn exclusive(&mut self, map: &Cursor<'_>, fields: &[&str]) {
+        let set: Vec<&str> = fields
+            .iter()
+            .copied()
+            .filter(|field| is_set(map, field))
+            .collect();
+        if set.len() > 1 {
+            let message = format!("{} exclude one another; keep one", set.join(" and "));
+            self.report.error(map, message);
+        }
+    }
+
+    /// Reports a map without any of these fields, though it needs one.
+    fn needs_one_of(&mut self, map: &Cursor<'_>, fields: &[&str]) {
+        if !fields.iter().any(|field| is_set(map, field)) {
+            let message = format!("it says nothing; give {}", fields.join(", or "));
+            self.report.error(map, message);
+        }
+    }
+
     /// Remembers where a field that names another object was written.
     fn refers(&mut self, at: &Cursor<'_>) {
         self.references.insert(at.path(), at.mark());
-    }
-
-    /// A map of labels.
-    fn labels(&mut self, map: Option<&Cursor<'_>>) -> BTreeMap<String, String> {
-        let mut labels = BTreeMap::new();
-        for (entry, value) in map.into_iter().flat_map(Cursor::entries) {
-            let text = value.node.as_str().unwrap_or_default();
-            self.check(
-                &value.clone().at_key(entry),
-                crate::rules::label_key(&entry.key),
-            );
-            self.check(&value, crate::rules::label_value(text));
-            labels.insert(entry.key.clone(), text.to_owned());
-        }
-        labels
     }
 }
 
@@ -188,4 +242,24 @@ fn identity(root: &Cursor<'_>, kind: Kind, namespace: &str) -> Option<ObjectKey>
         namespace: metadata::namespace_of(&metadata, kind, namespace),
         name: name.to_owned(),
     })
+}
+
+/// Whether a field is there and not empty.
+fn is_set(map: &Cursor<'_>, field: &str) -> bool {
+    map.get(field).is_some_and(|value| match &value.node.value {
+        Value::String(text) => !text.is_empty(),
+        Value::List(items) => !items.is_empty(),
+        _ => true,
+    })
+}
+
+/// The texts of the map under `key`.
+fn text_map(parent: &Cursor<'_>, key: &str) -> BTreeMap<String, String> {
+    parent
+        .each_entry(key)
+        .map(|(entry, value)| {
+            let text = value.node.as_str().unwrap_or_default();
+            (entry.key.clone(), text.to_owned())
+        })
+        .collect()
 }

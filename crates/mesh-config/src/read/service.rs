@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Reader;
+use super::{Reader, text_map};
 use crate::model::{Service, ServicePort, TargetPort};
 use crate::rules;
 use crate::yaml::Cursor;
 
 impl Reader {
     pub(super) fn service(&mut self, spec: &Cursor<'_>) -> Service {
-        let selector = self.labels(spec.get("selector").as_ref());
+        let selector = text_map(spec, "selector");
         let ports: Vec<ServicePort> = spec
             .each("ports")
             .filter_map(|port| self.service_port(&port))
@@ -67,34 +67,22 @@ impl Reader {
 
     /// Every port has its own name and its own number.
     fn unique_ports(&mut self, spec: &Cursor<'_>) {
+        self.unique(spec.each("ports"), "name");
         let several = spec.each("ports").count() > 1;
-        let mut names = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         for port in spec.each("ports") {
-            match port
-                .get("name")
-                .filter(|name| name.node.as_str() != Some(""))
-            {
-                Some(name) => {
-                    let text = name.node.as_str().unwrap_or_default();
-                    if let Some(first) = names.insert(text, name.path()) {
-                        let message =
-                            format!("{text} is the name of {first} too; name it otherwise");
-                        self.report.error(&name, message);
-                    }
-                }
-                None if several => self.report.missing(
+            if several && port.text("name").is_empty() {
+                self.report.missing(
                     &port,
                     "name",
                     "name is missing; a service with several ports needs a name for each",
-                ),
-                None => {}
+                );
             }
+            let protocol = match port.text("protocol") {
+                "" => "TCP",
+                given => given,
+            };
             if let Some(number) = port.get("port") {
-                let protocol = match port.text("protocol") {
-                    "" => "TCP",
-                    given => given,
-                };
                 let key = (number.node.as_integer(), protocol);
                 if let Some(first) = numbers.insert(key, number.path()) {
                     let message = format!("{first} is the same port; remove one of them");

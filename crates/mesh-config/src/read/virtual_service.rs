@@ -29,13 +29,16 @@ impl Reader {
         if gateways.is_empty() {
             gateways.push(MESH.to_owned());
         }
-        let hosts = self.hosts(spec, gateways.iter().any(|gateway| gateway == MESH));
+        self.export_to(spec);
+        self.layer4_routes(spec);
+        let bound_to_mesh = gateways.iter().any(|gateway| gateway == MESH);
+        let hosts = self.hosts(spec, bound_to_mesh);
         VirtualService {
             hosts,
             gateways,
             http: spec
                 .each("http")
-                .map(|route| self.http_route(&route, is_delegate))
+                .map(|route| self.http_route(&route, is_delegate, bound_to_mesh))
                 .collect(),
         }
     }
@@ -70,9 +73,7 @@ impl Reader {
         let mut hosts: Vec<String> = Vec::new();
         for at in spec.each("hosts") {
             let host = at.node.as_str().unwrap_or_default().to_ascii_lowercase();
-            if host.parse::<std::net::IpAddr>().is_err()
-                && let Err(message) = rules::wildcard_domain(&host)
-            {
+            if let Err(message) = rules::virtual_host(&host) {
                 self.report.error(&at, message);
                 continue;
             }
@@ -111,33 +112,41 @@ impl Reader {
                 let name = at.node.as_str().unwrap_or_default();
                 self.check(&at, gateway_name(name));
                 self.refers(&at);
-                name.to_owned()
+                modern(name)
             })
             .collect()
     }
 
-    fn http_route(&mut self, at: &Cursor<'_>, is_delegate: bool) -> HttpRoute {
+    fn http_route(&mut self, at: &Cursor<'_>, is_delegate: bool, bound_to_mesh: bool) -> HttpRoute {
         let action = ["redirect", "directResponse", "delegate"]
             .into_iter()
             .find(|action| at.get(action).is_some());
         let has_route = at.each("route").next().is_some();
         self.actions(at, has_route);
-        if !has_route && action.is_none() && !is_delegate {
+        if is_delegate && let Some(delegate) = at.get("delegate") {
+            self.report.error(
+                &delegate,
+                "a virtual service that others delegate to cannot delegate further; give a route",
+            );
+        }
+        if !has_route && action.is_none() {
             self.report.missing(
                 at,
                 "route",
                 "a route must send requests somewhere; give route, redirect or directResponse",
             );
         }
-        HttpRoute {
+        let route = HttpRoute {
             name: at.text("name").to_owned(),
             matches: at
                 .each("match")
-                .map(|entry| self.http_match(&entry))
+                .map(|entry| self.http_match(&entry, bound_to_mesh))
                 .collect(),
             route: self.destinations(at),
             unsupported_action: action,
-        }
+        };
+        self.route_policies(at, &route);
+        route
     }
 
     /// A route does one thing only.
@@ -168,15 +177,26 @@ impl Reader {
     }
 
     fn destinations(&mut self, route: &Cursor<'_>) -> Vec<HttpDestination> {
-        let destinations: Vec<HttpDestination> = route
+        self.some_weight(route);
+        route
             .each("route")
             .filter_map(|entry| self.http_destination(&entry))
+            .collect()
+    }
+
+    /// Of several destinations at least one gets something.
+    pub(super) fn some_weight(&mut self, route: &Cursor<'_>) {
+        let weights: Vec<i64> = route
+            .each("route")
+            .map(|entry| {
+                entry
+                    .get("weight")
+                    .and_then(|weight| weight.node.as_integer())
+            })
+            .map(Option::unwrap_or_default)
             .collect();
-        let all_zero = destinations
-            .iter()
-            .all(|destination| destination.weight == 0);
-        if destinations.len() > 1
-            && all_zero
+        if weights.len() > 1
+            && weights.iter().all(|weight| *weight == 0)
             && let Some(at) = route.get("route")
         {
             self.report.error(
@@ -184,7 +204,6 @@ impl Reader {
                 "all weights are 0, so no destination gets anything; give one of them a share",
             );
         }
-        destinations
     }
 
     fn http_destination(&mut self, at: &Cursor<'_>) -> Option<HttpDestination> {
@@ -201,36 +220,15 @@ impl Reader {
             }
         };
         let host = destination.get("host")?;
-        let text = host.node.as_str().unwrap_or_default();
-        if text == "*" {
-            self.report
-                .error(&host, "* is no destination; name the service");
-        } else {
-            self.check(&host, rules::wildcard_domain(text));
-        }
-        self.refers(&host);
         let subset = destination.get("subset");
-        if let Some(subset) = &subset {
-            self.check(
-                subset,
-                rules::dns_label(subset.node.as_str().unwrap_or_default()),
-            );
-            self.refers(subset);
+        let port = destination.get("port").and_then(|port| port.get("number"));
+        for reference in [Some(&host), subset.as_ref(), port.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            self.refers(reference);
         }
-        let port = destination.get("port").and_then(|port| {
-            let number = port.get("number");
-            if number.is_none() {
-                self.report.missing(
-                    &port,
-                    "number",
-                    "number is missing; give the service's port, or remove port",
-                );
-            }
-            number
-        });
-        if let Some(port) = &port {
-            self.refers(port);
-        }
+        let text = host.node.as_str().unwrap_or_default();
         Some(HttpDestination {
             host: text.to_ascii_lowercase(),
             subset: subset.map(|subset| subset.node.as_str().unwrap_or_default().to_owned()),
@@ -239,6 +237,16 @@ impl Reader {
                 .and_then(narrow),
             weight,
         })
+    }
+}
+
+/// Istio's first way to name a gateway of a namespace, `name.namespace.svc.cluster.local`, as
+/// `namespace/name`.
+fn modern(gateway: &str) -> String {
+    let mut parts = gateway.split('.');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(namespace)) if !gateway.contains('/') => format!("{namespace}/{name}"),
+        _ => gateway.to_owned(),
     }
 }
 

@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::Reader;
 use super::service::narrow;
+use super::{Reader, text_map};
 use crate::model::{WorkloadEntry, WorkloadGroup};
 use crate::rules;
 use crate::yaml::{Cursor, quoted};
 
 impl Reader {
     pub(super) fn workload_group(&mut self, spec: &Cursor<'_>) -> WorkloadGroup {
-        let mut labels = self.labels(
-            spec.get("metadata")
-                .and_then(|at| at.get("labels"))
-                .as_ref(),
-        );
+        let mut labels = spec
+            .get("metadata")
+            .map(|metadata| text_map(&metadata, "labels"))
+            .unwrap_or_default();
         let Some(template) = spec.get("template") else {
             return WorkloadGroup::default();
         };
         // As Istio: the entry's own labels win over the group's metadata.
-        labels.extend(self.labels(template.get("labels").as_ref()));
+        labels.extend(text_map(&template, "labels"));
         let service_account = match template.text("serviceAccount") {
             "" => "default",
             given => given,
@@ -30,7 +29,7 @@ impl Reader {
         WorkloadGroup {
             labels,
             service_account: service_account.to_owned(),
-            ports: self.workload_ports(&template),
+            ports: workload_ports(&template),
         }
     }
 
@@ -38,10 +37,15 @@ impl Reader {
         let address = spec.text("address");
         match spec.get("address") {
             Some(at) => self.check(&at, workload_address(address)),
-            None => self.report.missing(
+            None if spec.text("network").is_empty() => self.report.missing(
                 spec,
                 "address",
                 "address is missing; give the IP address or the DNS name of the workload",
+            ),
+            None => self.report.warn(
+                spec,
+                "without an address there is nothing to call: gateways between networks are not acted \
+                 on by this version",
             ),
         }
         if let Some(path) = address.strip_prefix("unix://") {
@@ -52,29 +56,28 @@ impl Reader {
             if let Some(at) = spec.get("address") {
                 self.report.warn(&at, message);
             }
+            if let Some(ports) = spec.get("ports") {
+                self.report
+                    .error(&ports, "a Unix socket has no ports; remove them");
+            }
         }
         WorkloadEntry {
             address: address.to_owned(),
-            labels: self.labels(spec.get("labels").as_ref()),
+            labels: text_map(spec, "labels"),
             service_account: spec.text("serviceAccount").to_owned(),
-            ports: self.workload_ports(spec),
+            ports: workload_ports(spec),
         }
     }
+}
 
-    /// Port names and numbers.
-    fn workload_ports(&mut self, map: &Cursor<'_>) -> BTreeMap<String, u16> {
-        let mut ports = BTreeMap::new();
-        for (entry, value) in map.each_entry("ports") {
-            self.check(
-                &value.clone().at_key(entry),
-                rules::workload_port_name(&entry.key),
-            );
-            if let Some(number) = value.node.as_integer().and_then(narrow) {
-                ports.insert(entry.key.clone(), number);
-            }
-        }
-        ports
-    }
+/// Port names and numbers.
+fn workload_ports(map: &Cursor<'_>) -> BTreeMap<String, u16> {
+    map.each_entry("ports")
+        .filter_map(|(entry, value)| {
+            let number = value.node.as_integer().and_then(narrow)?;
+            Some((entry.key.clone(), number))
+        })
+        .collect()
 }
 
 /// An IP address, a DNS name, or Istio's `unix://PATH`.

@@ -2,8 +2,9 @@
 
 use super::{Field, Role, Shape, Type};
 use crate::finding::Report;
+use crate::rules;
 use crate::suggest::suggest;
-use crate::yaml::{Cursor, Value, quoted};
+use crate::yaml::{Cursor, Entry, Value, quoted};
 
 /// Reports every unknown field, wrong type, missing field, and field that is not acted on.
 pub(crate) fn check(object: &Cursor<'_>, shape: &Shape, report: &mut Report) {
@@ -40,22 +41,13 @@ impl Check<'_> {
                 }
                 // A null is as good as no field.
                 Some(_) if value.node.value == Value::Null => {}
-                Some(field) => {
-                    let warned =
-                        speech == Speech::Loud && self.warn(&value.clone().at_key(entry), field);
-                    let speech = if warned || !matches!(field.role, Role::Acted) {
-                        Speech::Silent
-                    } else {
-                        speech
-                    };
-                    self.value(&value, field.kind, speech);
-                }
+                Some(field) => self.field(entry, &value, field, speech),
             }
         }
         for field in shape.fields.iter().filter(|field| field.required) {
             if map.node.get(field.name).is_none() {
-                let message = format!("{} is missing; it is required", field.name);
-                self.report.missing(map, field.name, message);
+                self.report
+                    .missing(map, field.name, "required, but missing; add it");
             }
         }
         for group in shape.at_most_one {
@@ -71,31 +63,46 @@ impl Check<'_> {
         }
     }
 
-    /// Says that a field is not acted on, where it is set to something that matters.
-    fn warn(&mut self, value: &Cursor<'_>, field: &Field) -> bool {
-        let Role::Accepted { note, harmless } = field.role else {
-            return false;
+    /// Checks a field's value, and says that the field is not acted on where that matters.
+    fn field(&mut self, entry: &Entry, value: &Cursor<'_>, field: &Field, speech: Speech) {
+        let warning = match field.role {
+            Role::Accepted { note, harmless } if speech == Speech::Loud => {
+                (!asks_for_nothing(value, harmless)).then(|| not_acted_on(field.name, note))
+            }
+            _ => None,
         };
-        if asks_for_nothing(value, harmless) {
-            return false;
+        let inner = match field.role {
+            Role::Acted => speech,
+            _ => Speech::Silent,
+        };
+        let errors = self.report.errors();
+        self.value(value, field.kind, inner);
+        if let Some(warning) = warning
+            && errors == self.report.errors()
+        {
+            self.report.warn(&value.clone().at_key(entry), warning);
         }
-        let mut message = format!(
-            "{} is accepted but not acted on by this version",
-            field.name
-        );
-        if !note.is_empty() {
-            message = format!("{message}: {note}");
-        }
-        self.report.warn(value, message);
-        true
     }
 
     fn value(&mut self, at: &Cursor<'_>, kind: Type, speech: Speech) {
         match (kind, &at.node.value) {
             (Type::Any, _)
             | (Type::Text | Type::IntegerOrText, Value::String(_))
-            | (Type::Bool, Value::Bool(..))
-            | (Type::Number, Value::Number(..)) => {}
+            | (Type::Bool, Value::Bool(..)) => {}
+            (Type::Word(syntax), Value::String(text)) => {
+                if let Err(message) = (syntax.check)(text) {
+                    self.report.error(at, message);
+                }
+            }
+            (Type::Number(from, to), Value::Number(number, written)) => {
+                let fits = number
+                    .as_f64()
+                    .is_some_and(|number| (from..=to).contains(&number));
+                if !fits {
+                    self.report
+                        .error(at, number_out_of_range(written, from, to));
+                }
+            }
             (Type::IntegerOrText, Value::Number(..)) if at.node.as_integer().is_some() => {}
             (Type::Integer(from, to), Value::Number(_, written)) => match at.node.as_integer() {
                 Some(number) if (from..=to).contains(&number) => {}
@@ -105,12 +112,9 @@ impl Check<'_> {
                     self.report.error(at, message);
                 }
             },
-            (Type::Duration, Value::String(text)) => {
-                if !is_duration(text) {
-                    let message = format!(
-                        "{} is no length of time; write it like 1.5s, 200ms or 1h30m",
-                        quoted(text)
-                    );
+            (Type::Duration | Type::DurationOrZero, Value::String(text)) => {
+                let zero_is_fine = matches!(kind, Type::DurationOrZero);
+                if let Err(message) = rules::duration(text, zero_is_fine) {
                     self.report.error(at, message);
                 }
             }
@@ -141,10 +145,23 @@ impl Check<'_> {
                     self.value(&value, *item, speech);
                 }
             }
+            (Type::Keyed(syntax, item), Value::Map(_)) => {
+                for (entry, value) in at.entries() {
+                    if let Err(message) = (syntax.check)(&entry.key) {
+                        self.report.error(&value.clone().at_key(entry), message);
+                    }
+                    self.value(&value, *item, speech);
+                }
+            }
             (Type::Object(shape), Value::Map(_)) => self.fields(at, shape, speech),
             (expected, _) => self.report.error(at, wrong_type(at, expected)),
         }
     }
+}
+
+fn not_acted_on(field: &str, note: &str) -> String {
+    let colon = if note.is_empty() { "" } else { ": " };
+    format!("{field} is accepted but not acted on by this version{colon}{note}")
 }
 
 fn asks_for_nothing(value: &Cursor<'_>, harmless: &[&str]) -> bool {
@@ -185,15 +202,26 @@ fn out_of_range(written: &str, from: i64, to: i64) -> String {
     }
 }
 
+fn number_out_of_range(written: &str, from: f64, to: f64) -> String {
+    if to == f64::MAX {
+        format!("{written} is below {from}; use {from} or more")
+    } else {
+        format!("{written} is out of range; use {from} to {to}")
+    }
+}
+
 fn wrong_type(at: &Cursor<'_>, expected: Type) -> String {
     let found = at.node.describe();
-    let expects_text = matches!(expected, Type::Text | Type::Duration | Type::OneOf(_));
+    let expects_text = matches!(
+        expected,
+        Type::Text | Type::Word(_) | Type::Duration | Type::DurationOrZero | Type::OneOf(_)
+    );
     match &at.node.value {
         Value::Bool(_, written) | Value::Number(_, written) if expects_text => {
             format!("{found} stands where a text belongs; quote it: \"{written}\"")
         }
         Value::String(text)
-            if matches!(expected, Type::Integer(..) | Type::Number | Type::Bool) =>
+            if matches!(expected, Type::Integer(..) | Type::Number(..) | Type::Bool) =>
         {
             format!(
                 "{found} stands where {} belongs; {}",
@@ -223,62 +251,17 @@ impl Type {
     fn name(self) -> &'static str {
         match self {
             Type::Text => "a text",
+            Type::Word(syntax) => syntax.name,
             Type::Bool => "true or false",
             Type::Integer(1, 65_535) => "a port number",
             Type::Integer(..) => "a whole number",
-            Type::Number => "a number",
+            Type::Number(..) => "a number",
             Type::IntegerOrText => "a port number or a port name",
-            Type::Duration => "a length of time like 1.5s",
+            Type::Duration | Type::DurationOrZero => "a length of time like 1.5s",
             Type::OneOf(_) => "a word",
             Type::List(_) => "a list",
-            Type::Map(_) | Type::Object(_) => "a map",
+            Type::Map(_) | Type::Keyed(..) | Type::Object(_) => "a map",
             Type::Any => "anything",
-        }
-    }
-}
-
-/// Go's `time.ParseDuration`, as far as an API takes it: no sign.
-fn is_duration(text: &str) -> bool {
-    if text == "0" {
-        return true;
-    }
-    let mut rest = text;
-    let mut parts = 0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let number = &rest[..digits];
-        let is_number = number.chars().filter(|c| *c == '.').count() <= 1
-            && number.chars().any(|c| c.is_ascii_digit());
-        rest = &rest[digits..];
-        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"]
-            .into_iter()
-            .find(|unit| rest.starts_with(unit));
-        match unit {
-            Some(unit) if is_number => rest = &rest[unit.len()..],
-            _ => return false,
-        }
-        parts += 1;
-    }
-    parts > 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_duration;
-
-    #[test]
-    fn durations_are_gos() {
-        for good in [
-            "0", "0s", "5s", "1.5s", "200ms", "1h30m", "1m0.5s", ".5s", "10us", "7µs",
-        ] {
-            assert!(is_duration(good), "{good}");
-        }
-        for bad in [
-            "", "5", "s", "-1s", "5 s", "1d", "5sec", "1..5s", ".s", "1h30",
-        ] {
-            assert!(!is_duration(bad), "{bad}");
         }
     }
 }

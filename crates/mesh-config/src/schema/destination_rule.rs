@@ -1,7 +1,12 @@
 //! `networking.istio.io` DestinationRule.
 
-use super::Type::{Bool, Duration, Integer, List, Map, Number, Object, OneOf, Text};
-use super::{INT32, LABELS, Shape, TEXTS, UINT32, accepted, acted, choice, noted, object, shape};
+use super::Type::{
+    Any, Bool, Duration, DurationOrZero, Integer, List, Map, Number, Object, OneOf, Text, Word,
+};
+use super::{
+    COUNT, DNS_LABEL, EXPORT_TO, LABELS, PERCENT, PORT, Shape, TEXTS, UINT32, accepted, acted,
+    choice, noted, object, shape,
+};
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
 
@@ -11,7 +16,7 @@ static SPEC: Shape = shape(&[
     acted("trafficPolicy", Object(&POLICY)),
     noted(
         "exportTo",
-        TEXTS,
+        EXPORT_TO,
         "the rule holds for callers of every namespace",
     )
     .unless(&["*"]),
@@ -23,7 +28,7 @@ static SPEC: Shape = shape(&[
 ]);
 
 static SUBSET: Shape = shape(&[
-    acted("name", Text).required(),
+    acted("name", Word(DNS_LABEL)).required(),
     acted("labels", LABELS),
     acted("trafficPolicy", Object(&POLICY)),
 ]);
@@ -47,14 +52,14 @@ static POLICY: Shape = shape(&[
 ]);
 
 static PORT_POLICY: Shape = shape(&[
-    acted("port", Object(&PORT_SELECTOR)),
+    acted("port", Object(&PORT_SELECTOR)).required(),
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
     acted("outlierDetection", Object(&OUTLIER)),
     acted("tls", Object(&CLIENT_TLS)),
 ]);
 
-static PORT_SELECTOR: Shape = shape(&[acted("number", UINT32)]);
+static PORT_SELECTOR: Shape = shape(&[acted("number", PORT).required()]);
 
 static LOAD_BALANCER: Shape = choice(
     &[&["simple", "consistentHash"]],
@@ -72,6 +77,7 @@ static LOAD_BALANCER: Shape = choice(
         ),
         acted("consistentHash", Object(&CONSISTENT_HASH)),
         acted("localityLbSetting", Object(&LOCALITY)),
+        acted("zoneAwareLbSetting", Object(&ZONE_AWARE)),
         acted("warmupDurationSecs", Duration),
         acted("warmup", Object(&WARMUP)),
     ],
@@ -101,7 +107,7 @@ static CONSISTENT_HASH: Shape = choice(
 static COOKIE: Shape = shape(&[
     acted("name", Text).required(),
     acted("path", Text),
-    acted("ttl", Duration),
+    acted("ttl", DurationOrZero),
     acted("attributes", List(&Object(&COOKIE_ATTRIBUTE))),
 ]);
 
@@ -118,24 +124,31 @@ static LOCALITY: Shape = shape(&[
     acted("enabled", Bool),
 ]);
 
+static ZONE_AWARE: Shape = shape(&[
+    acted("enabled", Bool),
+    acted("failover", List(&Object(&FAILOVER))),
+    acted("failoverPriority", TEXTS),
+    acted("minClusterSize", UINT32),
+]);
+
 static DISTRIBUTE: Shape = shape(&[acted("from", Text), acted("to", Map(&UINT32))]);
 
 static FAILOVER: Shape = shape(&[acted("from", Text), acted("to", Text)]);
 
 static WARMUP: Shape = shape(&[
     acted("duration", Duration).required(),
-    acted("minimumPercent", Number),
-    acted("aggression", Number),
+    acted("minimumPercent", Number(0.0, 100.0)),
+    acted("aggression", Number(1.0, f64::MAX)),
 ]);
 
 static CONNECTION_POOL: Shape = shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
 
 static TCP: Shape = shape(&[
-    acted("maxConnections", INT32),
+    acted("maxConnections", COUNT),
     acted("connectTimeout", Duration),
     acted("tcpKeepalive", Object(&KEEPALIVE)),
     acted("maxConnectionDuration", Duration),
-    acted("idleTimeout", Duration),
+    acted("idleTimeout", DurationOrZero),
 ]);
 
 static KEEPALIVE: Shape = shape(&[
@@ -145,30 +158,36 @@ static KEEPALIVE: Shape = shape(&[
 ]);
 
 static HTTP: Shape = shape(&[
-    acted("http1MaxPendingRequests", INT32),
-    acted("http2MaxRequests", INT32),
-    acted("maxRequestsPerConnection", INT32),
-    acted("maxRetries", INT32),
-    acted("idleTimeout", Duration),
+    acted("http1MaxPendingRequests", COUNT),
+    acted("http2MaxRequests", COUNT),
+    acted("maxRequestsPerConnection", COUNT),
+    acted("maxRetries", COUNT),
+    acted("idleTimeout", DurationOrZero),
     acted(
         "h2UpgradePolicy",
         OneOf(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]),
     ),
     acted("useClientProtocol", Bool),
-    acted("maxConcurrentStreams", INT32),
+    acted("maxConcurrentStreams", COUNT),
+    acted("http2KeepAlive", Object(&HTTP2_KEEPALIVE)),
+]);
+
+static HTTP2_KEEPALIVE: Shape = shape(&[
+    acted("interval", Duration).required(),
+    acted("timeout", Duration).required(),
 ]);
 
 static OUTLIER: Shape = shape(&[
-    acted("consecutiveErrors", INT32),
+    acted("consecutiveErrors", COUNT),
     acted("splitExternalLocalOriginErrors", Bool),
     acted("consecutiveLocalOriginFailures", UINT32),
     acted("consecutiveGatewayErrors", UINT32),
     acted("consecutive5xxErrors", UINT32),
-    acted("outlierDetectionHttpErrorCodes", super::Type::Any),
+    acted("outlierDetectionHttpErrorCodes", Any),
     acted("interval", Duration),
     acted("baseEjectionTime", Duration),
-    acted("maxEjectionPercent", INT32),
-    acted("minHealthPercent", INT32),
+    acted("maxEjectionPercent", PERCENT),
+    acted("minHealthPercent", PERCENT),
 ]);
 
 static CLIENT_TLS: Shape = shape(&[
@@ -187,14 +206,14 @@ static CLIENT_TLS: Shape = shape(&[
 ]);
 
 static TUNNEL: Shape = shape(&[
-    acted("protocol", Text),
+    acted("protocol", OneOf(&["CONNECT", "POST"])),
     acted("targetHost", Text).required(),
-    acted("targetPort", UINT32).required(),
+    acted("targetPort", PORT).required(),
 ]);
 
 static PROXY_PROTOCOL: Shape = shape(&[acted("version", OneOf(&["V1", "V2"]))]);
 
 static RETRY_BUDGET: Shape = shape(&[
-    acted("percent", Number),
+    acted("percent", Number(0.0, 100.0)),
     acted("minRetryConcurrency", UINT32),
 ]);

@@ -1,7 +1,7 @@
 //! `networking.istio.io` Gateway.
 
-use super::Type::{Bool, List, Object, OneOf, Text};
-use super::{LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
+use super::Type::{Bool, Integer, List, Object, OneOf, Text};
+use super::{LABELS, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
 
@@ -25,7 +25,8 @@ static SERVER: Shape = shape(&[
 ]);
 
 static SERVER_PORT: Shape = shape(&[
-    acted("number", PORT).required(),
+    // 0 where `bind` is a Unix socket.
+    acted("number", Integer(0, 65_535)).required(),
     // The rules take care of it: its spelling is free.
     acted("protocol", Text).required(),
     acted("name", Text).required(),

@@ -1,6 +1,6 @@
 //! `metadata`: the same for every kind.
 
-use super::Type::{Any, Integer, Text};
+use super::Type::{Any, Integer, Map, Text};
 use super::{LABELS, Shape, TEXTS, acted, noted, quiet, shape};
 
 pub(super) static METADATA: Shape = shape(&[
@@ -12,7 +12,7 @@ pub(super) static METADATA: Shape = shape(&[
     ),
     acted("namespace", Text),
     acted("labels", LABELS),
-    quiet("annotations", LABELS),
+    quiet("annotations", Map(&Text)),
     noted(
         "finalizers",
         TEXTS,

@@ -17,6 +17,7 @@ mod workload;
 pub(crate) use check::{check, check_metadata};
 
 use crate::model::Kind;
+use crate::rules;
 
 /// A map with known fields.
 #[derive(Debug)]
@@ -45,26 +46,47 @@ pub struct Field {
 pub enum Type {
     /// A text.
     Text,
+    /// A text of this syntax.
+    Word(Syntax),
     /// `true` or `false`.
     Bool,
     /// A whole number of this range, ends included.
     Integer(i64, i64),
-    /// Any number.
-    Number,
+    /// A number of this range, ends included.
+    Number(f64, f64),
     /// A whole number or a text, like a Service's `targetPort`.
     IntegerOrText,
-    /// A length of time as Go writes it: `1.5s`, `1h30m`.
+    /// A length of time as Go writes it, `1.5s` or `1h30m`: whole milliseconds, at least one.
     Duration,
+    /// The same, where 0 means "no limit".
+    DurationOrZero,
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A list.
     List(&'static Type),
     /// A map with keys of the user's choice.
     Map(&'static Type),
+    /// A map with keys of this syntax.
+    Keyed(Syntax, &'static Type),
     /// A map with known fields.
     Object(&'static Shape),
     /// Whatever the user writes.
     Any,
+}
+
+/// What a text must look like.
+#[derive(Clone, Copy)]
+pub struct Syntax {
+    /// In words, `a DNS label`.
+    pub name: &'static str,
+    /// Says what is wrong with a text and what to write instead.
+    check: fn(&str) -> rules::Verdict,
+}
+
+impl std::fmt::Debug for Syntax {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What the mesh makes of a field.
@@ -101,10 +123,28 @@ pub fn of(kind: Kind) -> Option<&'static Shape> {
 // The words in which the tables are written.
 
 const TEXTS: Type = Type::List(&Type::Text);
-const LABELS: Type = Type::Map(&Type::Text);
+const LABELS: Type = Type::Keyed(LABEL_KEY, &Type::Word(LABEL_VALUE));
 const PORT: Type = Type::Integer(1, 65_535);
 const UINT32: Type = Type::Integer(0, u32::MAX as i64);
 const INT32: Type = Type::Integer(i32::MIN as i64, i32::MAX as i64);
+/// An `int32` of which only the upper half has a meaning.
+const COUNT: Type = Type::Integer(0, i32::MAX as i64);
+const PERCENT: Type = Type::Integer(0, 100);
+/// Namespaces that see an object: names, `.` for its own, `*` for all.
+const EXPORT_TO: Type = Type::List(&Type::Word(VISIBILITY));
+
+const fn syntax(name: &'static str, check: fn(&str) -> rules::Verdict) -> Syntax {
+    Syntax { name, check }
+}
+
+const DNS_LABEL: Syntax = syntax("a DNS label", rules::dns_label);
+const DESTINATION_HOST: Syntax = syntax("a host", rules::destination_host);
+const HEADER: Syntax = syntax("the name of a header", rules::header_name);
+const LABEL_KEY: Syntax = syntax("the key of a label", rules::label_key);
+const LABEL_VALUE: Syntax = syntax("the value of a label", rules::label_value);
+const REGEX: Syntax = syntax("a regular expression", rules::regular_expression);
+const SUBNET: Syntax = syntax("an IP address or a subnet", rules::subnet);
+const VISIBILITY: Syntax = syntax("a namespace, . or *", rules::visibility);
 
 const fn shape(fields: &'static [Field]) -> Shape {
     Shape {
@@ -196,3 +236,6 @@ macro_rules! object {
     };
 }
 use object;
+
+#[cfg(test)]
+mod tests;

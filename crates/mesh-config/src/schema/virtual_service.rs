@@ -1,7 +1,13 @@
 //! `networking.istio.io` VirtualService.
 
-use super::Type::{Bool, Duration, Integer, List, Map, Number, Object, OneOf, Text};
-use super::{INT32, LABELS, PORT, Shape, TEXTS, Type, UINT32, acted, choice, noted, object, shape};
+use super::Type::{
+    Bool, Duration, DurationOrZero, Integer, Keyed, List, Map, Number, Object, OneOf, Text, Word,
+};
+use super::{
+    COUNT, DESTINATION_HOST, DNS_LABEL, EXPORT_TO, HEADER, INT32, LABELS, PERCENT, PORT, REGEX,
+    SUBNET, Shape, Syntax, TEXTS, Type, acted, choice, noted, object, shape, syntax,
+};
+use crate::rules;
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
 
@@ -13,7 +19,7 @@ static SPEC: Shape = shape(&[
     noted("tcp", List(&Object(&TCP_ROUTE)), "only HTTP is routed"),
     noted(
         "exportTo",
-        TEXTS,
+        EXPORT_TO,
         "the rule holds for callers of every namespace",
     )
     .unless(&["*"]),
@@ -29,7 +35,7 @@ static HTTP_ROUTE: Shape = shape(&[
     noted("directResponse", Object(&DIRECT_RESPONSE), ANSWERED),
     noted("delegate", Object(&DELEGATE), ANSWERED),
     noted("rewrite", Object(&REWRITE), "requests go on as they are"),
-    noted("timeout", Duration, "requests have no timeout"),
+    noted("timeout", DurationOrZero, "requests have no timeout"),
     noted(
         "retries",
         Object(&RETRIES),
@@ -37,9 +43,9 @@ static HTTP_ROUTE: Shape = shape(&[
     ),
     noted("fault", Object(&FAULT), "no request is delayed or aborted"),
     noted("mirror", Object(&DESTINATION), "nothing is mirrored"),
-    noted("mirrorPercent", UINT32, "nothing is mirrored"),
-    noted("mirror_percent", UINT32, "nothing is mirrored"),
-    noted("mirrorPercentage", Object(&PERCENT), "nothing is mirrored"),
+    noted("mirrorPercent", PERCENT, "nothing is mirrored"),
+    noted("mirror_percent", PERCENT, "nothing is mirrored"),
+    noted("mirrorPercentage", Object(&FRACTION), "nothing is mirrored"),
     noted("mirrors", List(&Object(&MIRROR)), "nothing is mirrored"),
     noted(
         "corsPolicy",
@@ -74,9 +80,9 @@ static HTTP_MATCH: Shape = shape(&[
     acted("headers", MATCH_BY_NAME),
     acted("withoutHeaders", MATCH_BY_NAME),
     acted("gateways", TEXTS),
-    noted("port", UINT32, SKIPPED),
+    noted("port", PORT, SKIPPED),
     noted("sourceLabels", LABELS, SKIPPED),
-    noted("sourceNamespace", Text, SKIPPED),
+    noted("sourceNamespace", Word(DNS_LABEL), SKIPPED),
     noted("queryParams", MATCH_BY_NAME, SKIPPED),
     noted(
         "statPrefix",
@@ -92,12 +98,12 @@ static HTTP_DESTINATION: Shape = shape(&[
 ]);
 
 static DESTINATION: Shape = shape(&[
-    acted("host", Text).required(),
-    acted("subset", Text),
+    acted("host", Word(DESTINATION_HOST)).required(),
+    acted("subset", Word(DNS_LABEL)),
     acted("port", Object(&PORT_SELECTOR)),
 ]);
 
-static PORT_SELECTOR: Shape = shape(&[acted("number", PORT)]);
+static PORT_SELECTOR: Shape = shape(&[acted("number", PORT).required()]);
 
 static REDIRECT: Shape = choice(
     &[&["port", "derivePort"], &["uri", "prefixRewrite"]],
@@ -105,18 +111,18 @@ static REDIRECT: Shape = choice(
         acted("uri", Text),
         acted("prefixRewrite", Text),
         acted("authority", Text),
-        acted("port", UINT32),
+        acted("port", PORT),
         acted(
             "derivePort",
             OneOf(&["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"]),
         ),
         acted("scheme", Text),
-        acted("redirectCode", UINT32),
+        acted("redirectCode", Integer(300, 399)),
     ],
 );
 
 static DIRECT_RESPONSE: Shape = shape(&[
-    acted("status", UINT32).required(),
+    acted("status", Integer(200, 599)).required(),
     acted("body", Object(&BODY)),
 ]);
 
@@ -127,16 +133,22 @@ static BODY: Shape = choice(
 
 static DELEGATE: Shape = shape(&[acted("name", Text), acted("namespace", Text)]);
 
-static REWRITE: Shape = shape(&[
-    acted("uri", Text),
-    acted("authority", Text),
-    acted("uriRegexRewrite", Object(&REGEX_REWRITE)),
+static REWRITE: Shape = choice(
+    &[&["uri", "uriRegexRewrite"]],
+    &[
+        acted("uri", Text),
+        acted("authority", Text),
+        acted("uriRegexRewrite", Object(&REGEX_REWRITE)),
+    ],
+);
+
+static REGEX_REWRITE: Shape = shape(&[
+    acted("match", Word(REGEX)).required(),
+    acted("rewrite", Text).required(),
 ]);
 
-static REGEX_REWRITE: Shape = shape(&[acted("match", Text), acted("rewrite", Text)]);
-
 static RETRIES: Shape = shape(&[
-    acted("attempts", INT32),
+    acted("attempts", COUNT),
     acted("perTryTimeout", Duration),
     acted("retryOn", Text),
     acted("retryRemoteLocalities", Bool),
@@ -154,34 +166,34 @@ static DELAY: Shape = choice(
     &[
         acted("fixedDelay", Duration),
         acted("exponentialDelay", Duration),
-        acted("percent", INT32),
-        acted("percentage", Object(&PERCENT)),
+        acted("percent", PERCENT),
+        acted("percentage", Object(&FRACTION)),
     ],
 );
 
 static ABORT: Shape = choice(
     &[&["httpStatus", "grpcStatus", "http2Error"]],
     &[
-        acted("httpStatus", INT32),
-        acted("grpcStatus", Text),
+        acted("httpStatus", Integer(200, 600)),
+        acted("grpcStatus", OneOf(&GRPC_STATUS)),
         acted("http2Error", Text),
-        acted("percentage", Object(&PERCENT)),
+        acted("percentage", Object(&FRACTION)),
     ],
 );
 
-static PERCENT: Shape = shape(&[acted("value", Number)]);
+static FRACTION: Shape = shape(&[acted("value", Number(0.0, 100.0))]);
 
 static MIRROR: Shape = shape(&[
     acted("destination", Object(&DESTINATION)).required(),
-    acted("percentage", Object(&PERCENT)),
+    acted("percentage", Object(&FRACTION)),
 ]);
 
 static CORS: Shape = shape(&[
     acted("allowOrigins", List(&Object(&STRING_MATCH))),
     acted("allowOrigin", TEXTS),
-    acted("allowMethods", TEXTS),
-    acted("allowHeaders", TEXTS),
-    acted("exposeHeaders", TEXTS),
+    acted("allowMethods", List(&OneOf(&METHODS))),
+    acted("allowHeaders", List(&Word(HEADER))),
+    acted("exposeHeaders", List(&Word(HEADER))),
     acted("maxAge", Duration),
     acted("allowCredentials", Bool),
     acted(
@@ -191,45 +203,79 @@ static CORS: Shape = shape(&[
 ]);
 
 static HEADERS: Shape = shape(&[
-    acted("request", Object(&HEADER_CHANGES)),
-    acted("response", Object(&HEADER_CHANGES)),
+    acted("request", Object(&REQUEST_HEADERS)),
+    acted("response", Object(&RESPONSE_HEADERS)),
 ]);
 
-static HEADER_CHANGES: Shape = shape(&[
-    acted("set", LABELS),
-    acted("add", LABELS),
-    acted("remove", TEXTS),
+static REQUEST_HEADERS: Shape = shape(&[
+    acted("set", Keyed(REQUEST_HEADER, &Text)),
+    acted("add", Keyed(REQUEST_HEADER, &Text)),
+    acted("remove", List(&Word(RESPONSE_HEADER))),
 ]);
+
+static RESPONSE_HEADERS: Shape = shape(&[
+    acted("set", Keyed(RESPONSE_HEADER, &Text)),
+    acted("add", Keyed(RESPONSE_HEADER, &Text)),
+    acted("remove", List(&Word(RESPONSE_HEADER))),
+]);
+
+const REQUEST_HEADER: Syntax = syntax("the name of a header", rules::changeable_request_header);
+const RESPONSE_HEADER: Syntax = syntax("the name of a header", rules::changeable_header);
 
 static TLS_ROUTE: Shape = shape(&[
     acted("match", List(&Object(&TLS_MATCH))).required(),
-    acted("route", List(&Object(&L4_DESTINATION))),
+    acted("route", List(&Object(&L4_DESTINATION))).required(),
 ]);
 
 static TLS_MATCH: Shape = shape(&[
     acted("sniHosts", TEXTS).required(),
-    acted("destinationSubnets", TEXTS),
-    acted("port", UINT32),
+    acted("destinationSubnets", List(&Word(SUBNET))),
+    acted("port", PORT),
     acted("sourceLabels", LABELS),
     acted("gateways", TEXTS),
-    acted("sourceNamespace", Text),
+    acted("sourceNamespace", Word(DNS_LABEL)),
 ]);
 
 static TCP_ROUTE: Shape = shape(&[
     acted("match", List(&Object(&TCP_MATCH))),
-    acted("route", List(&Object(&L4_DESTINATION))),
+    acted("route", List(&Object(&L4_DESTINATION))).required(),
 ]);
 
 static TCP_MATCH: Shape = shape(&[
-    acted("destinationSubnets", TEXTS),
-    acted("port", UINT32),
-    acted("sourceSubnet", Text),
+    acted("destinationSubnets", List(&Word(SUBNET))),
+    acted("port", PORT),
+    acted("sourceSubnet", Word(SUBNET)),
     acted("sourceLabels", LABELS),
     acted("gateways", TEXTS),
-    acted("sourceNamespace", Text),
+    acted("sourceNamespace", Word(DNS_LABEL)),
 ]);
 
 static L4_DESTINATION: Shape = shape(&[
     acted("destination", Object(&DESTINATION)).required(),
     acted("weight", Integer(0, i32::MAX as i64)),
 ]);
+
+/// The methods that CORS can be asked about.
+const METHODS: [&str; 10] = [
+    "*", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
+
+const GRPC_STATUS: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];

@@ -1,9 +1,11 @@
 //! `networking.istio.io` WorkloadGroup and WorkloadEntry.
 
-use super::Type::{List, Map, Object, Text};
+use super::Type::{Keyed, List, Map, Object, Text, Word};
 use super::{
-    INT32, LABELS, PORT, Shape, TEXTS, UINT32, accepted, acted, noted, object, quiet, shape,
+    COUNT, LABELS, PORT, Shape, Syntax, TEXTS, UINT32, accepted, acted, noted, object, quiet,
+    shape, syntax,
 };
+use crate::rules;
 
 pub(super) static GROUP: Shape = object!(acted("spec", Object(&GROUP_SPEC)).required());
 
@@ -19,11 +21,11 @@ static GROUP_SPEC: Shape = shape(&[
     ),
 ]);
 
-static GROUP_METADATA: Shape = shape(&[acted("labels", LABELS), quiet("annotations", LABELS)]);
+static GROUP_METADATA: Shape = shape(&[acted("labels", LABELS), quiet("annotations", Map(&Text))]);
 
 static TEMPLATE: Shape = shape(&[
     noted("address", Text, "agents tell their own address"),
-    acted("ports", Map(&PORT)),
+    acted("ports", Keyed(PORT_NAME, &PORT)),
     acted("labels", LABELS),
     acted("serviceAccount", Text),
     accepted("network", Text),
@@ -33,7 +35,7 @@ static TEMPLATE: Shape = shape(&[
 
 static ENTRY_SPEC: Shape = shape(&[
     acted("address", Text),
-    acted("ports", Map(&PORT)),
+    acted("ports", Keyed(PORT_NAME, &PORT)),
     acted("labels", LABELS),
     acted("serviceAccount", Text),
     accepted("network", Text),
@@ -48,11 +50,11 @@ static ENTRY_SPEC: Shape = shape(&[
 static PROBE: Shape = super::choice(
     &[&["httpGet", "tcpSocket", "exec", "grpc"]],
     &[
-        acted("initialDelaySeconds", INT32),
-        acted("timeoutSeconds", INT32),
-        acted("periodSeconds", INT32),
-        acted("successThreshold", INT32),
-        acted("failureThreshold", INT32),
+        acted("initialDelaySeconds", COUNT),
+        acted("timeoutSeconds", COUNT),
+        acted("periodSeconds", COUNT),
+        acted("successThreshold", COUNT),
+        acted("failureThreshold", COUNT),
         acted("httpGet", Object(&HTTP_GET)),
         acted("tcpSocket", Object(&TCP_SOCKET)),
         acted("exec", Object(&EXEC)),
@@ -68,10 +70,13 @@ static HTTP_GET: Shape = shape(&[
     acted("httpHeaders", List(&Object(&HEADER))),
 ]);
 
-static HEADER: Shape = shape(&[acted("name", Text), acted("value", Text)]);
+static HEADER: Shape = shape(&[acted("name", Word(PROBE_HEADER)), acted("value", Text)]);
 
 static TCP_SOCKET: Shape = shape(&[acted("host", Text), acted("port", PORT).required()]);
 
 static EXEC: Shape = shape(&[acted("command", TEXTS).required()]);
 
 static GRPC: Shape = shape(&[acted("port", UINT32), acted("service", Text)]);
+
+const PORT_NAME: Syntax = syntax("the name of a port", rules::workload_port_name);
+const PROBE_HEADER: Syntax = syntax("the name of a header", rules::probe_header);

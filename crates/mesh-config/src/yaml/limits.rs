@@ -1,5 +1,7 @@
 //! How much a text may ask of us.
 
+use super::{Node, Value};
+
 /// Bounds that keep the cost of reading a text in proportion to what a mesh can need.
 ///
 /// Aliases are what makes YAML dangerous: nine lines of them can stand for a billion nodes. They
@@ -27,4 +29,44 @@ impl Limits {
         aliased_bytes: 4 << 20,
         depth: 100,
     };
+}
+
+/// What copying a node costs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weight {
+    pub(super) nodes: usize,
+    /// Bytes of its scalars and keys.
+    pub(super) bytes: usize,
+    /// Collections inside one another.
+    pub(super) depth: usize,
+}
+
+impl Weight {
+    pub(super) fn of(node: &Node) -> Weight {
+        let mut sum = Weight {
+            nodes: 1,
+            ..Weight::default()
+        };
+        match &node.value {
+            Value::Null => {}
+            Value::Bool(_, written) | Value::Number(_, written) => sum.bytes += written.len(),
+            Value::String(text) => sum.bytes += text.len(),
+            Value::List(items) => items.iter().for_each(|item| sum.add(item)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    sum.add(&entry.value);
+                    sum.bytes += entry.key.len();
+                }
+            }
+        }
+        sum.depth += usize::from(matches!(node.value, Value::List(_) | Value::Map(_)));
+        sum
+    }
+
+    fn add(&mut self, child: &Node) {
+        let child = Weight::of(child);
+        self.nodes += child.nodes;
+        self.bytes += child.bytes;
+        self.depth = self.depth.max(child.depth);
+    }
 }

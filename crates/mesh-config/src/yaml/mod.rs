@@ -2,19 +2,21 @@
 //!
 //! A tree of our own, because errors must name the place of any node, and because scalars mean
 //! what they mean to `kubectl`: YAML 1.1, where `no` is a boolean and `1.10` a number. The grammar
-//! itself is the parser crate's; [`compose`] turns its events into nodes within [`Limits`],
-//! [`scalar`] decides what a plain scalar is, and [`Cursor`] walks the tree and knows its path.
+//! itself is the parser crate's; `read` drives it, `compose` turns its events into nodes within
+//! [`Limits`], `scalar` decides what a scalar means, and [`Cursor`] walks the tree and knows its path.
 
 mod compose;
 mod cursor;
 mod json;
 mod limits;
+mod map;
+mod read;
 mod scalar;
 
-pub(crate) use compose::read;
 pub(crate) use cursor::Cursor;
 pub(crate) use json::{from_json, to_json};
 pub(crate) use limits::Limits;
+pub(crate) use read::read;
 
 /// A place in a text, counted from 1; the default, 0:0, is "not from a text".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

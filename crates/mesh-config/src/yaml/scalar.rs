@@ -3,12 +3,50 @@
 //! `kubectl` and `istioctl` read YAML 1.1, so we do: `yes`, `on` and `y` are booleans, `0777` is
 //! octal, `1_000` is a thousand. Dates stay text, and there are no sexagesimal numbers.
 
+use std::borrow::Cow;
+
+use granit_parser::{ScalarStyle, Tag};
 use serde_json::Number;
 
-use super::Value;
+use super::{Value, quoted};
+
+/// What a scalar means, by its style and its tag.
+pub(super) fn value(
+    text: Cow<'_, str>,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+) -> Result<Value, String> {
+    let Some(tag) = tag else {
+        return match style {
+            ScalarStyle::Plain => resolve(&text),
+            _ => Ok(Value::String(text.into_owned())),
+        };
+    };
+    if tag.original() == "!" {
+        return Ok(Value::String(text.into_owned()));
+    }
+    let wrong = |what: &str| format!("{} is no {what}, as its tag says", quoted(&text));
+    match tag.core_suffix() {
+        Some("str") => Ok(Value::String(text.into_owned())),
+        Some("null") => Ok(Value::Null),
+        Some("bool") => boolean(&text)
+            .map(|value| Value::Bool(value, text.as_ref().into()))
+            .ok_or_else(|| wrong("boolean")),
+        Some("int" | "float") => match number(&text) {
+            Some(number) => number.map(|number| Value::Number(number, text.as_ref().into())),
+            None => Err(wrong("number")),
+        },
+        _ => Err(unsupported(tag)),
+    }
+}
+
+/// The sentence for a tag that we do not know.
+pub(super) fn unsupported(tag: &Tag) -> String {
+    format!("the tag {} has no meaning here; remove it", tag.original())
+}
 
 /// What a plain scalar is without a tag. `Err` says why it has no meaning in JSON.
-pub(super) fn resolve(text: &str) -> Result<Value, String> {
+fn resolve(text: &str) -> Result<Value, String> {
     if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
         return Ok(Value::Null);
     }
@@ -23,7 +61,7 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
 }
 
 /// The booleans of YAML 1.1.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+fn boolean(text: &str) -> Option<bool> {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
             Some(true)
@@ -36,7 +74,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// The numbers of YAML 1.1; `None` where the text is no number at all.
-pub(super) fn number(text: &str) -> Option<Result<Number, String>> {
+fn number(text: &str) -> Option<Result<Number, String>> {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(body, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
         return Some(Err(format!(

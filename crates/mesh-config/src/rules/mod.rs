@@ -1,11 +1,23 @@
-//! The syntax of names: DNS labels, hosts, labels, headers, regular expressions.
+//! The syntax of texts: names, labels, regular expressions; hosts, headers and lengths of time in
+//! their own files.
 //!
 //! Each check gives nothing, or one sentence about what is wrong with the text and what to write
 //! instead.
 
-use std::net::IpAddr;
+mod duration;
+mod header;
+mod host;
 
 use regex::Regex;
+
+pub(crate) use duration::{duration, whole_seconds};
+pub(crate) use header::{
+    changeable_header, changeable_request_header, header_name, is_authority, probe_header,
+};
+pub(crate) use host::{
+    covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap, sni_domain,
+    subnet, virtual_host, wildcard_domain,
+};
 
 use crate::yaml::quoted;
 
@@ -54,65 +66,12 @@ pub(crate) fn path_segment(text: &str) -> Verdict {
     ))
 }
 
-/// A host as clients write it: a DNS name, with or without dots. Case does not matter.
-pub(crate) fn domain(text: &str) -> Verdict {
-    let wrong = |why: &str| Err(format!("{} is not a host: {why}", quoted(text)));
-    if text.is_empty() {
-        return wrong("it is empty; name one, like reviews or www.example.com");
-    }
-    if text.len() > DOMAIN_LENGTH {
-        return wrong("it has more than 253 characters; shorten it");
-    }
-    let labels: Vec<&str> = text.strip_suffix('.').unwrap_or(text).split('.').collect();
-    if let Some(label) = labels.iter().find(|label| !is_host_label(label)) {
-        return wrong(&format!(
-            "{} is no part of one; use letters, digits and - only",
-            quoted(label)
-        ));
-    }
-    let last = labels.last().copied().unwrap_or_default();
-    if labels.len() > 1 && last.bytes().all(|b| b.is_ascii_digit()) {
-        return wrong("its last part must not be a number; write a name");
-    }
-    Ok(())
-}
-
-/// A host or an IP address.
-pub(crate) fn domain_or_ip(text: &str) -> Verdict {
-    if text.parse::<IpAddr>().is_ok() {
+/// Who sees an object: a namespace, `.` for its own, `*` for all, `~` for none.
+pub(crate) fn visibility(text: &str) -> Verdict {
+    if matches!(text, "." | "*" | "~") {
         return Ok(());
     }
-    domain(text)
-}
-
-/// A host with a wildcard in front: `*`, `*.example.com`, or in Istio's partial form
-/// `*-test.example.com`; or a host without one.
-pub(crate) fn wildcard_domain(text: &str) -> Verdict {
-    match text.strip_prefix('*') {
-        Some("") => Ok(()),
-        Some(rest) => domain(rest.trim_start_matches(['-', '.'])).map_err(|_| {
-            format!(
-                "{} is not a host; a wildcard is * alone, or in front as in *.example.com",
-                quoted(text)
-            )
-        }),
-        None => domain(text),
-    }
-}
-
-/// Whether a host's wildcard covers a part of a label, as in `*bar.com`.
-pub(crate) fn is_partial_wildcard(host: &str) -> bool {
-    host.len() > 1 && host.starts_with('*') && !host.starts_with("*.")
-}
-
-/// Whether two hosts or wildcards have a host in common.
-pub(crate) fn overlap(one: &str, other: &str) -> bool {
-    let covers = |wide: &str, narrow: &str| match wide.strip_prefix('*') {
-        // `*.foo.com` covers `*.foo.com` itself and everything that ends so.
-        Some(suffix) => narrow.strip_prefix('*').unwrap_or(narrow).ends_with(suffix),
-        None => wide == narrow,
-    };
-    covers(one, other) || covers(other, one)
+    dns_label(text)
 }
 
 /// The key of a label: `app`, `app.kubernetes.io/name`.
@@ -171,23 +130,6 @@ pub(crate) fn workload_port_name(text: &str) -> Verdict {
     ))
 }
 
-/// The name of an HTTP header (a token of RFC 9110).
-pub(crate) fn header_name(text: &str) -> Verdict {
-    if text.is_empty() {
-        return Err("a header has no name; write it in front of the colon".to_owned());
-    }
-    let is_token = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if is_token {
-        return Ok(());
-    }
-    Err(format!(
-        "{} is not a header's name; use letters, digits and - only",
-        quoted(text)
-    ))
-}
-
 /// A regular expression as RE2 takes it; it must hold for the whole value.
 pub(crate) fn regular_expression(text: &str) -> Verdict {
     const LONGEST: usize = 1024;
@@ -225,10 +167,6 @@ fn is_label(text: &str, is_letter: impl Fn(&u8) -> bool) -> bool {
         && bytes.iter().all(|b| *b == b'-' || is_end(b))
 }
 
-fn is_host_label(text: &str) -> bool {
-    text.len() <= LABEL_LENGTH && is_label(text, u8::is_ascii_alphabetic)
-}
-
 fn is_label_text(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= LABEL_LENGTH
@@ -238,3 +176,6 @@ fn is_label_text(text: &str) -> bool {
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
+
+#[cfg(test)]
+mod tests;
