@@ -170,6 +170,7 @@ impl Report {
     }
 
     fn push(&mut self, level: Level, mark: Mark, field: String, message: String) {
+        let (field, message) = (bounded(field), bounded(message));
         self.errors += usize::from(level == Level::Error);
         if self.findings.len() < Self::ENOUGH {
             self.findings
@@ -192,4 +193,15 @@ impl Report {
             message,
         }
     }
+}
+
+/// A text cut where a hostile document has made it endless.
+fn bounded(mut text: String) -> String {
+    const LONGEST: usize = 2000;
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
+    }
+    text
 }

@@ -301,6 +301,28 @@ fn an_object_shows_its_identity_and_compares_by_content() {
 }
 
 #[test]
+fn endless_texts_make_no_endless_findings() {
+    let long = "1".repeat(1 << 20);
+    for text in [
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: '{long}'}}\nspec: {{ports: [{{port: {long}}}], {long}: 1}}\n"
+        ),
+        format!("apiVersion: '{long}'\nkind: '{long}'\n"),
+        format!("a: {long}e{long}\n"),
+        long.clone(),
+    ] {
+        let findings = parse(Path::new("x"), &text).expect_err("it is no object");
+        for finding in findings {
+            assert!(
+                finding.to_string().len() < 10_000,
+                "{}",
+                finding.to_string().len()
+            );
+        }
+    }
+}
+
+#[test]
 fn findings_of_one_object_are_bounded() {
     let unknown: String = (0..5000).map(|n| format!("  field{n}: 1\n")).collect();
     let text = format!(

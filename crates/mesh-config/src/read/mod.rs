@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crate::finding::{Finding, Level, Report};
 use crate::model::{Kind, Metadata, Object, ObjectKey, Origin, Spec};
-use crate::rules::Verdict;
+use crate::rules::{self, Verdict};
 use crate::schema;
 use crate::yaml::{Cursor, Mark, Node, Value, to_json};
 
@@ -234,12 +234,12 @@ impl Reader {
 fn identity(root: &Cursor<'_>, kind: Kind, namespace: &str) -> Option<ObjectKey> {
     let metadata = root.get("metadata")?;
     let name = metadata.text("name");
-    if name.is_empty() {
-        return None;
-    }
-    Some(ObjectKey {
+    let namespace = metadata::namespace_of(&metadata, kind, namespace);
+    // What is longer is no name, and would only blow up every finding.
+    let fits = |text: &str| text.len() <= rules::DOMAIN_LENGTH;
+    (!name.is_empty() && fits(name) && fits(&namespace)).then(|| ObjectKey {
         kind,
-        namespace: metadata::namespace_of(&metadata, kind, namespace),
+        namespace,
         name: name.to_owned(),
     })
 }

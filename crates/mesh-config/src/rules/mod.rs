@@ -8,7 +8,7 @@ mod duration;
 mod header;
 mod host;
 
-use regex::Regex;
+use regex::RegexBuilder;
 
 pub(crate) use duration::{duration, whole_seconds};
 pub(crate) use header::{
@@ -25,7 +25,8 @@ use crate::yaml::quoted;
 pub(crate) type Verdict = Result<(), String>;
 
 const LABEL_LENGTH: usize = 63;
-const DOMAIN_LENGTH: usize = 253;
+/// The most characters that a name can have.
+pub(crate) const DOMAIN_LENGTH: usize = 253;
 
 /// The name of a namespace, a service, a subset, …: a DNS label in lower case (RFC 1123).
 pub(crate) fn dns_label(text: &str) -> Verdict {
@@ -133,6 +134,8 @@ pub(crate) fn workload_port_name(text: &str) -> Verdict {
 /// A regular expression as RE2 takes it; it must hold for the whole value.
 pub(crate) fn regular_expression(text: &str) -> Verdict {
     const LONGEST: usize = 1024;
+    /// Bytes of the compiled expression: enough for any sensible one, and compiled in milliseconds.
+    const LARGEST: usize = 1 << 20;
     if text.is_empty() {
         return Err("the regular expression is empty; use .* to match everything".to_owned());
     }
@@ -142,7 +145,8 @@ pub(crate) fn regular_expression(text: &str) -> Verdict {
             text.len()
         ));
     }
-    match Regex::new(&format!("^(?:{text})$")) {
+    let whole = format!("^(?:{text})$");
+    match RegexBuilder::new(&whole).size_limit(LARGEST).build() {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
             "{} is not a regular expression: {}; correct it",
