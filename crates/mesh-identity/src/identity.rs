@@ -77,18 +77,10 @@ impl Identity {
     /// From the next handshake on, everybody uses this.
     pub fn replace(&self, svid: Svid, bundle: TrustBundle) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.current.load();
-        // Roots that did not change keep their place, so that "the same roots" is a comparison of
-        // pointers for those who remember something that rests on them (`tls/session.rs`).
-        let bundle = if *before.bundle == bundle {
-            before.bundle.clone()
-        } else {
-            Arc::new(bundle)
-        };
-        let generation = before.generation + 1;
+        let generation = self.generation() + 1;
         self.current.store(Arc::new(Material {
             svid: Arc::new(svid),
-            bundle,
+            bundle: Arc::new(bundle),
             generation,
         }));
         writer.send_replace(generation);

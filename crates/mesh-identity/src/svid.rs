@@ -114,8 +114,8 @@ pub enum SvidError {
     #[error("the private key is not that of the certificate")]
     KeyMismatch,
     /// The chain leads to no root that is trusted, or not now.
-    #[error("the certificate does not hold against the trusted roots: {0}")]
-    Chain(#[source] webpki::Error),
+    #[error("{}", crate::tls::describe(.0))]
+    Chain(webpki::Error),
 }
 
 /// The first and last second of a certificate's life.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::proto::SignedCertificate;
 use crate::{Fingerprint, Identity, SpiffeId, Svid, TrustBundle, TrustDomain};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -97,6 +98,31 @@ impl Authority {
         params.not_after = (SystemTime::now() + life).into();
         let (leaf, key) = self.sign(&params);
         Svid::new(vec![leaf, self.root.clone()], key).expect("leaf and key belong together")
+    }
+
+    /// Answers a certificate request as mesh-ca does, for whoever asks.
+    ///
+    /// # Panics
+    /// If it is no request.
+    #[must_use]
+    pub fn answer(
+        &self,
+        csr: &[u8],
+        id: &SpiffeId,
+        life: Duration,
+        now: SystemTime,
+    ) -> SignedCertificate {
+        let request = CertificateSigningRequestParams::from_der(&csr.into()).expect("a request");
+        let mut params = leaf_params(&[uri(id.as_str())]);
+        params.not_before = (now - Duration::from_secs(60)).into();
+        params.not_after = (now + life).into();
+        let leaf = params
+            .signed_by(&request.public_key, &self.issuer)
+            .expect("a leaf");
+        SignedCertificate {
+            chain: vec![leaf.der().to_vec()],
+            roots: vec![self.root.to_vec()],
+        }
     }
 
     /// A certificate as the caller wants it, with a new key.

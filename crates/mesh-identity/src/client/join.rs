@@ -10,8 +10,8 @@ use super::store::{Store, Stored};
 use super::{Error, JoinSettings, JoinToken};
 use crate::bundle::Fingerprint;
 use crate::grpc::{self, ConnectError};
-use crate::proto::JoinRequest;
 use crate::proto::certificate_authority_client::CertificateAuthorityClient;
+use crate::proto::{JoinRequest, SignedCertificate};
 use crate::{CA_SERVICE_ACCOUNT, ROOT_NAMESPACE, tls};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -60,9 +60,45 @@ pub(super) async fn join(settings: &JoinSettings, store: &Store) -> Result<Store
 }
 
 /// How an attempt failed.
-enum Attempt {
+pub(super) enum Attempt {
+    /// It may work later.
     Again(String),
+    /// It will not, unless somebody changes something.
     Final(Error),
+}
+
+/// Trades a token for a certificate, once.
+pub(super) async fn trade(
+    address: &str,
+    pinned: Fingerprint,
+    token: &str,
+    csr: Vec<u8>,
+) -> Result<SignedCertificate, Attempt> {
+    let tls = tls::pinned_client_config(pinned, ROOT_NAMESPACE, CA_SERVICE_ACCOUNT, &[b"h2"]);
+    let channel = grpc::connect(address, tls)
+        .await
+        .map_err(|error| match error {
+            ConnectError::Unreachable { .. } => Attempt::Again(error.to_string()),
+            ConnectError::Untrusted { .. } => Attempt::Final(Error::Untrusted(error)),
+        })?;
+    let message = JoinRequest {
+        token: token.to_owned(),
+        csr,
+    };
+    let mut client = CertificateAuthorityClient::new(channel);
+    match tokio::time::timeout(ANSWER_TIMEOUT, client.join(message)).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) if is_temporary(status.code()) => {
+            Err(Attempt::Again(status.message().to_owned()))
+        }
+        Ok(Err(status)) => Err(Attempt::Final(Error::Refused {
+            address: address.to_owned(),
+            reason: status.message().to_owned(),
+        })),
+        Err(_) => Err(Attempt::Again(
+            "the certificate authority does not answer".to_owned(),
+        )),
+    }
 }
 
 async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stored, Attempt> {
@@ -72,36 +108,10 @@ async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stor
             reason,
         })
     };
-    let tls = tls::pinned_client_config(pinned, ROOT_NAMESPACE, CA_SERVICE_ACCOUNT, &[b"h2"]);
-    let channel = grpc::connect(address, tls)
-        .await
-        .map_err(|error| match error {
-            ConnectError::Unreachable { .. } => Attempt::Again(error.to_string()),
-            ConnectError::Untrusted { .. } => Attempt::Final(Error::Untrusted(error)),
-        })?;
     let request = Request::new().map_err(unusable)?;
-    let message = JoinRequest {
-        token: token.to_owned(),
-        csr: request.csr.clone(),
-    };
-    let answer = tokio::time::timeout(
-        ANSWER_TIMEOUT,
-        CertificateAuthorityClient::new(channel).join(message),
-    )
-    .await
-    .map_err(|_| Attempt::Again("the certificate authority does not answer".to_owned()))?
-    .map_err(|status| {
-        if is_temporary(status.code()) {
-            return Attempt::Again(status.message().to_owned());
-        }
-        let reason = status.message().to_owned();
-        Attempt::Final(Error::Refused {
-            address: address.to_owned(),
-            reason,
-        })
-    })?;
+    let answer = trade(address, pinned, token, request.csr.clone()).await?;
     let stored = request
-        .accept(answer.into_inner(), SystemTime::now())
+        .accept(answer, SystemTime::now())
         .map_err(unusable)?;
     if !stored.bundle.contains(&pinned) {
         return Err(unusable(AnswerError::Pinned));
@@ -110,7 +120,8 @@ async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stor
 }
 
 impl JoinToken {
-    fn read(&self) -> Result<Zeroizing<String>, Error> {
+    /// The secret, from its file if it is in one.
+    pub(super) fn read(&self) -> Result<Zeroizing<String>, Error> {
         match self {
             Self::Secret(secret) => Ok(secret.clone()),
             Self::File(path) => {

@@ -3,9 +3,10 @@
 //! A process has its identity on disk or gets one: it shows mesh-ca a one-time token, which proves
 //! who it may become, and a key that it just made (`join.rs`). The identity is kept on disk
 //! (`store.rs`), so that the next start needs neither the token nor the authority, and is renewed
-//! in time by a task (`renew.rs`). [`obtain`] is all that a daemon calls.
+//! in time by a task (`renew.rs`, `authority.rs`). [`obtain`] is all that a daemon calls.
 
 mod args;
+mod authority;
 mod backoff;
 mod join;
 mod renew;
@@ -20,7 +21,8 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 pub use self::args::IdentityArgs;
-use self::renew::{Grpc, Rotation};
+use self::authority::MeshCa;
+use self::renew::Rotation;
 pub use self::request::AnswerError;
 use self::store::{Store, Stored};
 use crate::bundle::Fingerprint;
@@ -76,7 +78,7 @@ pub async fn obtain(
         obtained,
     } = stored;
     let identity = Identity::new(svid, bundle);
-    let authority = Grpc::new(settings.ca_address, &identity);
+    let authority = MeshCa::new(settings, identity.clone());
     let rotation = Rotation::new(
         identity.clone(),
         Arc::new(store),

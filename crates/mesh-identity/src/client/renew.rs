@@ -3,20 +3,16 @@
 //! Between half and two thirds of a certificate's life it is replaced, at a moment of each
 //! process's own. If that fails, the old one goes on serving and the attempts go on; in the last
 //! quarter they are warnings. The certificate itself authenticates the request, so once it has
-//! expired only a new token helps.
+//! expired only a new token helps. Who is asked is in `authority.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::authority::Authority;
 use super::backoff::Backoff;
 use super::request::{AnswerError, Request};
 use super::store::{Store, Stored};
-use crate::grpc;
 use crate::identity::Identity;
-use crate::proto::certificate_authority_client::CertificateAuthorityClient;
-use crate::proto::{RenewRequest, SignedCertificate};
-use crate::spiffe::SpiffeId;
-use crate::tls::{self, Peers};
 
 /// When in a certificate's life it is renewed: its share that has passed, and how much that varies.
 const RENEW_AT: f64 = 0.50;
@@ -26,16 +22,10 @@ const WARN_BELOW: f64 = 0.25;
 /// Waits between attempts, as a share of the life, within these limits.
 const FIRST_WAIT: (f64, Duration) = (0.01, Duration::from_secs(5));
 const LONGEST_WAIT: (f64, Duration) = (0.05, Duration::from_secs(60));
+/// What is shorter is treated as this long, lest a strange clock or authority make us busy.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 /// No sleep is longer, since a machine that was suspended wakes with its timers late.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Who signs the next certificate. A trait, so that time and failures can be played in tests.
-pub(super) trait Authority {
-    /// Signs a request with the identity of the current certificate; else says why not.
-    fn renew(&self, csr: Vec<u8>)
-    -> impl Future<Output = Result<SignedCertificate, String>> + Send;
-}
 
 /// The task that keeps an identity fresh.
 pub(super) struct Rotation<A, C> {
@@ -69,7 +59,7 @@ impl<A: Authority, C: Fn() -> SystemTime> Rotation<A, C> {
             let life = self.life();
             let due = self.obtained + life.mul_f64(RENEW_AT + RENEW_JITTER * fastrand::f64());
             self.sleep_until(due).await;
-            let wait = |(share, limit): (f64, Duration)| life.mul_f64(share).min(limit);
+            let wait = |(share, limit)| life.mul_f64(share).min(limit);
             let mut backoff = Backoff::new(wait(FIRST_WAIT), wait(LONGEST_WAIT));
             while let Err(reason) = self.renew().await {
                 let wait = backoff.wait();
@@ -132,19 +122,17 @@ impl<A: Authority, C: Fn() -> SystemTime> Rotation<A, C> {
             Err(_) => tracing::error!(
                 reason,
                 %expires,
-                "the certificate has expired and peers refuse it: delete {} and restart with a \
-                 new join token (`mesh-ca token create`)",
-                self.store.path().display()
+                ?retry_in,
+                "the certificate has expired and peers refuse it: put a new join token \
+                 (`mesh-ca token create`) into the file of --join-token-file, or restart with one"
             ),
         }
     }
 
     /// From when we got it to its end.
     fn life(&self) -> Duration {
-        self.identity
-            .not_after()
-            .duration_since(self.obtained)
-            .unwrap_or_default()
+        let life = self.identity.not_after().duration_since(self.obtained);
+        life.unwrap_or_default().max(SHORTEST_LIFE)
     }
 
     async fn sleep_until(&self, due: SystemTime) {
@@ -154,35 +142,6 @@ impl<A: Authority, C: Fn() -> SystemTime> Rotation<A, C> {
             }
             tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
         }
-    }
-}
-
-/// mesh-ca, asked over a connection of its own each time: so each is authenticated by the
-/// certificate of the moment, and none is kept open for hours.
-pub(super) struct Grpc {
-    address: String,
-    tls: Arc<rustls::ClientConfig>,
-}
-
-impl Grpc {
-    pub(super) fn new(address: String, identity: &Arc<Identity>) -> Self {
-        let authority = SpiffeId::ca(identity.id().trust_domain());
-        let tls = tls::client_config(identity, Peers::one(authority), &[b"h2"]);
-        Self { address, tls }
-    }
-}
-
-impl Authority for Grpc {
-    async fn renew(&self, csr: Vec<u8>) -> Result<SignedCertificate, String> {
-        let channel = grpc::connect(&self.address, self.tls.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        let mut client = CertificateAuthorityClient::new(channel);
-        tokio::time::timeout(ANSWER_TIMEOUT, client.renew(RenewRequest { csr }))
-            .await
-            .map_err(|_| "the certificate authority does not answer".to_owned())?
-            .map(tonic::Response::into_inner)
-            .map_err(|status| status.message().to_owned())
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -68,7 +68,7 @@ pub struct PeerInfo {
     pub id: Option<SpiffeId>,
     /// When the certificate that it presented expires. A connection can live longer than that;
     /// who grants something for the certificate itself has to look.
-    pub not_after: Option<std::time::SystemTime>,
+    pub not_after: Option<SystemTime>,
 }
 
 /// Who sent a request, if it came by [`incoming`].
@@ -123,10 +123,7 @@ async fn handshake(
     let stream = tls.accept(stream).await?;
     let session = stream.get_ref().1;
     let id = tls::peer_id(session);
-    let not_after = session
-        .peer_certificates()
-        .and_then(|chain| crate::svid::validity(chain.first()?).ok())
-        .map(|(_, not_after)| not_after);
+    let not_after = tls::peer_not_after(session);
     Ok(Connection {
         stream,
         peer: PeerInfo {

@@ -9,3 +9,6 @@ mod incoming;
 
 pub use channel::{ConnectError, channel, connect};
 pub use incoming::{Connection, PeerInfo, incoming, peer};
+
+#[cfg(test)]
+mod tests;

@@ -8,16 +8,18 @@ mod resolve;
 mod verify;
 
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
-pub(crate) use self::verify::verify_chain;
+pub(crate) use self::verify::{describe, verify_chain};
 use crate::bundle::Fingerprint;
 use crate::identity::Identity;
 use crate::spiffe::SpiffeId;
+use crate::svid;
 
 /// Who may be at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -91,6 +93,14 @@ pub fn peer_id(connection: &CommonState) -> Option<SpiffeId> {
     SpiffeId::from_certificate(connection.peer_certificates()?.first()?).ok()
 }
 
+/// Until when the certificate of the other end is valid. The connection does not end with it: who
+/// wants that has to look.
+#[must_use]
+pub fn peer_not_after(connection: &CommonState) -> Option<SystemTime> {
+    let leaf = connection.peer_certificates()?.first()?;
+    svid::validity(leaf).ok().map(|(_, not_after)| not_after)
+}
+
 /// The one source of cryptography in the mesh.
 pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
@@ -111,10 +121,11 @@ fn server(
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(resolve::Current::new(identity.clone())));
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    // No resumption: a resumed handshake verifies no certificate, so it would let in a peer whose
-    // certificate has expired or whose root is no longer trusted. rustls shows a session store
-    // neither of the two. Connections in the mesh are pooled and long-lived; a full handshake for
-    // each new one is the price of checking every peer.
+    // No resumption. A resumed handshake verifies no certificate: it would let in a peer whose
+    // certificate has expired or whose root was retired since, and a session store cannot tell
+    // them, since rustls shows it neither the peer nor the verifier. Short lives are how access
+    // ends in this mesh, so they have to count at every connection. What a ticket would save is
+    // signatures, not the key exchange; and connections are pooled, so handshakes are few.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)

@@ -344,7 +344,7 @@ fn build_chain(
 }
 
 /// The usual reasons in words; webpki's own are names of Rust types.
-fn describe(error: &webpki::Error) -> String {
+pub(crate) fn describe(error: &webpki::Error) -> String {
     use webpki::Error as Chain;
     match error {
         Chain::CertExpired { time, not_after } => format!(
