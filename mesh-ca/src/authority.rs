@@ -120,10 +120,10 @@ impl Authority {
 #[derive(Debug, thiserror::Error)]
 pub enum OwnError {
     /// It could not be signed.
-    #[error("the authority cannot sign its own certificate: {0}")]
+    #[error("the authority cannot sign its own certificate")]
     Sign(#[from] rcgen::Error),
     /// What was signed is no SVID.
-    #[error("the authority's own certificate cannot be used: {0}")]
+    #[error("the authority's own certificate cannot be used")]
     Svid(#[from] SvidError),
 }
 

@@ -192,7 +192,13 @@ pub enum RootError {
     },
     /// The cryptographic library failed.
     #[error("a new root cannot be made: {0}")]
-    Generate(#[from] rcgen::Error),
+    Generate(rcgen::Error),
+}
+
+impl From<rcgen::Error> for RootError {
+    fn from(reason: rcgen::Error) -> Self {
+        Self::Generate(reason)
+    }
 }
 
 /// A new root as the text of its file.

@@ -32,6 +32,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often tokens are counted and pruned; also the longest sleep before a look at the clock.
 const CHORES: Duration = Duration::from_secs(10);
+/// Lest a root in its last seconds makes us busy.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const READY: &str = "the certificate authority to listen";
 
 /// An authority that serves, until its process is told to stop.
@@ -133,7 +135,7 @@ pub async fn start(settings: Settings, process: Process) -> anyhow::Result<Runni
         Ok(())
     });
 
-    let renewal = keep_own_certificate(authority, identity, metrics.clone());
+    let renewal = keep_own_certificate(authority, identity, metrics.clone(), SystemTime::now);
     let chores = keep_tokens(tokens, metrics);
     let stop = process.shutdown.clone();
     tokio::spawn(async move {
@@ -167,15 +169,16 @@ async fn keep_own_certificate(
     authority: Arc<Authority>,
     identity: Arc<Identity>,
     metrics: Arc<Metrics>,
+    clock: impl Fn() -> SystemTime,
 ) {
-    let mut since = SystemTime::now();
+    let mut since = clock();
     loop {
         let life = identity
             .not_after()
             .duration_since(since)
             .unwrap_or_default();
-        tokio::time::sleep((life / 2).min(CHORES)).await;
-        let now = SystemTime::now();
+        tokio::time::sleep((life / 2).clamp(SHORTEST_WAIT, CHORES)).await;
+        let now = clock();
         if identity
             .not_after()
             .duration_since(now)
@@ -195,7 +198,10 @@ async fn keep_own_certificate(
                 identity.replace(svid, authority.bundle());
                 since = now;
             }
-            Err(error) => tracing::error!(%error, "cannot renew our own certificate"),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(error, "cannot renew our own certificate");
+            }
         }
     }
 }
@@ -211,6 +217,48 @@ async fn keep_tokens(tokens: Tokens, metrics: Arc<Metrics>) {
             Ok(Err(error)) => tracing::warn!(%error, "cannot look through the join tokens"),
             // The runtime is going down.
             Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_own_certificate_never_runs_out() {
+        for life in [10, 24 * 3600] {
+            let life = Duration::from_secs(life);
+            let state = tempfile::tempdir().expect("a directory");
+            let root = Root::open_or_create(state.path(), None).expect("a root");
+            let authority = Arc::new(Authority::new(root, life));
+            let (start, epoch) = (Instant::now(), SystemTime::now());
+            let clock = move || epoch + start.elapsed();
+            let identity = authority.identity(clock()).expect("an identity");
+            let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics");
+            let task = tokio::spawn(keep_own_certificate(
+                authority,
+                identity.clone(),
+                Arc::new(metrics),
+                clock,
+            ));
+            let mut told = identity.subscribe();
+            let slack = Duration::from_secs(2);
+            for generation in 2..12 {
+                let before = Instant::now();
+                told.changed().await.expect("the identity lives");
+                assert_eq!(identity.generation(), generation);
+                let wait = before.elapsed();
+                assert!(
+                    wait + slack >= life / 2 && wait <= life / 2 + CHORES,
+                    "{wait:?}"
+                );
+                let left = identity.not_after().duration_since(clock()).expect("valid");
+                assert!(left + slack >= life, "a whole life is ahead: {left:?}");
+            }
+            task.abort();
         }
     }
 }

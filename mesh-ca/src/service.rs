@@ -167,7 +167,13 @@ enum Refusal {
     #[error("too many failed attempts to join from this address; wait a minute")]
     RateLimited,
     #[error("cannot sign: {0}")]
-    Sign(#[from] rcgen::Error),
+    Sign(rcgen::Error),
+}
+
+impl From<rcgen::Error> for Refusal {
+    fn from(reason: rcgen::Error) -> Self {
+        Self::Sign(reason)
+    }
 }
 
 impl Refusal {

@@ -233,6 +233,12 @@ impl fmt::Debug for Created {
     }
 }
 
+impl From<SpiffeIdError> for TokenError {
+    fn from(reason: SpiffeIdError) -> Self {
+        Self::Identity(reason)
+    }
+}
+
 /// Why a token was not made or not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -267,7 +273,7 @@ pub enum TokenError {
     },
     /// No such identity is possible.
     #[error("--namespace and --service-account make no identity: {0}")]
-    Identity(#[from] SpiffeIdError),
+    Identity(SpiffeIdError),
     /// The authority's own identity is its own.
     #[error("{0} is the certificate authority itself; choose another service account")]
     Authority(SpiffeId),

@@ -1,6 +1,6 @@
 //! The program itself: its commands, its exit codes, and what a crash leaves behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -11,31 +11,44 @@ use serde_json::Value;
 struct Serving {
     child: Child,
     addresses: Value,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Serving {
     /// Returns once it says that it issues certificates.
     fn start(state: &Path) -> Self {
+        Self::with(state, "info")
+    }
+
+    fn with(state: &Path, level: &str) -> Self {
         let file = state.with_extension("addresses");
         let mut child = program(state)
             .args(["--listen", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"])
+            .args(["--log-level", level])
             .arg("--addresses-file")
             .arg(&file)
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        while !line.contains("issuing certificates") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).expect("a log"), 0, "it ended");
+        let mut lines = String::new();
+        while !lines.contains("issuing certificates") {
+            assert_ne!(
+                log.read_line(&mut lines).expect("a log"),
+                0,
+                "it ended: {lines}"
+            );
         }
-        // Drained for as long as the program runs, so that it never waits for us.
-        std::thread::spawn(move || log.lines().count());
+        // Read for as long as the program runs, so that it never waits for us.
+        let log = std::thread::spawn(move || {
+            log.read_to_string(&mut lines).expect("a log");
+            lines
+        });
         let addresses = std::fs::read(&file).expect("the addresses are written before");
         Self {
             child,
             addresses: serde_json::from_slice(&addresses).expect("JSON"),
+            log: Some(log),
         }
     }
 
@@ -210,6 +223,36 @@ async fn a_kill_loses_neither_the_root_nor_the_memory_of_a_token() {
     assert_eq!(create(&state)["caFingerprint"], created["caFingerprint"]);
 }
 
+// The client's connection has to be able to close while this thread waits for the program.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn no_log_shows_a_secret() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let mut serving = Serving::with(&state, "trace");
+    let created = create(&state);
+    let settings = settings(&root.path().join("web"), &serving, &created);
+    client::obtain(settings, std::future::pending())
+        .await
+        .expect("joined");
+    serving.signal("TERM");
+    let log = serving.log.take().expect("once").join().expect("the log");
+    assert!(
+        log.contains("spiffe://cluster.local/ns/shop/sa/webapp"),
+        "it tells who joined"
+    );
+    let token = created["token"].as_str().expect("a token");
+    let (_, secret) = token.rsplit_once('-').expect("a prefix");
+    assert!(!log.contains(secret), "the token is in the log");
+    assert!(!log.contains("PRIVATE KEY"), "a key is in the log");
+    let keys = std::fs::read_to_string(state.join("root.pem")).expect("the root");
+    for line in keys.lines().skip(1).take(2) {
+        assert!(
+            !log.contains(line),
+            "a part of the root's file is in the log"
+        );
+    }
+}
+
 #[test]
 fn a_termination_is_an_orderly_stop() {
     let root = tempfile::tempdir().expect("a directory");
@@ -246,6 +289,15 @@ fn what_is_wrong_is_said_in_one_sentence() {
         );
         assert_eq!(std::fs::read_to_string(&file).expect("the file"), "damaged");
     }
+    let wrong = failure(
+        &root.path().join("new"),
+        &["token", "create", "--service-account", "a/b"],
+    );
+    assert_eq!(
+        wrong.matches("a path has only").count(),
+        1,
+        "said once: {wrong}"
+    );
     let usage = output(&state, &["token", "create"]);
     assert_eq!(usage.status.code(), Some(64), "{}", text(&usage.stderr));
 }

@@ -221,7 +221,13 @@ pub enum CertificateNameError {
     UriCount(usize),
     /// The one URI name is no SPIFFE id of a workload.
     #[error("the certificate's URI name is no workload identity: {0}")]
-    Id(#[from] SpiffeIdError),
+    Id(SpiffeIdError),
+}
+
+impl From<SpiffeIdError> for CertificateNameError {
+    fn from(reason: SpiffeIdError) -> Self {
+        Self::Id(reason)
+    }
 }
 
 /// The only URI among a certificate's subject alternative names.

@@ -65,13 +65,19 @@ pub enum AnswerError {
     Svid(#[from] SvidError),
     /// The roots are wrong.
     #[error("of its roots: {0}")]
-    Roots(#[from] BundleError),
+    Roots(BundleError),
     /// The roots are not those of the authority that was asked.
     #[error("its roots lack the one that was pinned")]
     Pinned,
     /// It names somebody else.
     #[error("it names {0}")]
     Identity(crate::SpiffeId),
+}
+
+impl From<BundleError> for AnswerError {
+    fn from(reason: BundleError) -> Self {
+        Self::Roots(reason)
+    }
 }
 
 /// Whether another attempt may end better: the authority is out of reach, busy or unwell, and did
