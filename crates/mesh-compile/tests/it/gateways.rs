@@ -20,7 +20,9 @@ fn server(port: u16, protocol: &str, hosts: &str) -> String {
         "HTTPS" => ", tls: {mode: SIMPLE, credentialName: c}",
         _ => "",
     };
-    format!("{{port: {{number: {port}, name: p{port}, protocol: {protocol}}}, hosts: [{hosts}]{tls}}}")
+    format!(
+        "{{port: {{number: {port}, name: p{port}, protocol: {protocol}}}, hosts: [{hosts}]{tls}}}"
+    )
 }
 
 fn gateway_named(namespace: &str, name: &str, servers: &str) -> String {
