@@ -14,10 +14,10 @@ use tracing::{debug, warn};
 
 use crate::http::{self, limits};
 use crate::peer::Hello;
-use crate::runtime::Worker;
 use crate::snapshot::Listener;
 use crate::tls::{self, AcceptError};
-use crate::wire::{Socket, Wire};
+use crate::wire::{Socket, Watch, Wire};
+use crate::worker::Worker;
 
 /// How long to wait after an `accept` that failed for want of something, such as file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -108,7 +108,7 @@ async fn connection(
     client: SocketAddr,
     _seat: OwnedSemaphorePermit,
 ) -> Result<(), AcceptError> {
-    Socket::tune(&stream)?;
+    Socket::tune(&stream, Watch::Client)?;
     let greeting = tokio::time::timeout(limits::GREETING, greet(&worker, name, stream, client));
     let (hello, socket, read) = greeting.await.map_err(|_| AcceptError::Timeout)??;
     let admitted = worker.admit(hello).ok_or(AcceptError::NoPlace)?;

@@ -3,28 +3,30 @@
 //! An [`Exchange`] is the one home of a request's facts. When it is dropped, also because the client
 //! vanished, it updates the metrics once and writes one access-log line; nobody else does.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use mesh_xds::Workload;
 
+use crate::answer::{Answer, Content};
 use crate::fail::{Fail, Flag, Flags};
+use crate::grpc;
 use crate::peer::{Peer, Standing};
-use crate::runtime::Worker;
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
-use crate::steps::headers::{self, MESH_ERROR, is_grpc};
+use crate::steps::headers::{self, MESH_ERROR};
 use crate::telemetry::{AccessLog, Facts, Measures, Security};
 use crate::upstream::{Lease, Meter, Outgoing};
+use crate::worker::Worker;
 
 /// A virtual host or route of this name is where requests go that the mesh does not let out.
 const BLOCK_ALL: &str = "block_all";
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The facts of one request.
 #[derive(Debug)]
@@ -43,7 +45,8 @@ pub(crate) struct Exchange {
     request_head_bytes: u64,
     request_body: Option<Arc<Meter>>,
     cluster: Option<Arc<Cluster>>,
-    black_hole: bool,
+    /// What was asked for, if no cluster says so.
+    service: Option<Arc<ServiceName>>,
     endpoint: Option<Arc<Endpoint>>,
     lease: Option<Lease>,
     code: u16,
@@ -64,23 +67,23 @@ pub(crate) enum Reply {
 
 impl Exchange {
     /// Begins with what the request's head says.
-    pub(crate) fn begin(
+    pub(crate) fn begin<B>(
         worker: Arc<Worker>,
         peer: Arc<Peer>,
-        request: &Request<Incoming>,
+        request: &Request<B>,
     ) -> Box<Self> {
         peer.begin();
         let standing = worker.standing(&peer);
         Box::new(Self {
             started: Instant::now(),
             http1: request.version() < Version::HTTP_2,
-            grpc: is_grpc(request.headers()),
+            grpc: grpc::is_grpc(request.headers()),
             head: request.method() == Method::HEAD,
             source: standing.source(request.headers()).clone(),
             request_head_bytes: request_head_bytes(request),
             request_body: None,
             cluster: None,
-            black_hole: false,
+            service: None,
             endpoint: None,
             lease: None,
             // Until there is an answer: if the exchange ends here, the client went away.
@@ -93,6 +96,16 @@ impl Exchange {
             peer,
             standing,
         })
+    }
+
+    /// What could not be read as a request. Its answer has been sent when this begins.
+    pub(crate) fn malformed(worker: Arc<Worker>, peer: Arc<Peer>, answer: StatusCode) -> Box<Self> {
+        let request = Request::new(());
+        let mut x = Self::begin(worker, peer, &request);
+        x.code = answer.as_u16();
+        x.flags = Flag::BadRequest.into();
+        x.request_head_bytes = 0;
+        x
     }
 
     /// Takes the request's body in.
@@ -121,7 +134,9 @@ impl Exchange {
     }
 
     pub(crate) fn routed(&mut self, host: &VirtualHost, route: &Route) {
-        self.black_hole = *host.name == *BLOCK_ALL || *route.name == *BLOCK_ALL;
+        if *host.name == *BLOCK_ALL || *route.name == *BLOCK_ALL {
+            self.service = Some(self.worker.blanks.black_hole.clone());
+        }
         if let Some(log) = &mut self.log {
             log.route_name = Some(route.name.clone());
         }
@@ -131,6 +146,13 @@ impl Exchange {
         if let Some(log) = &mut self.log {
             log.request_id = Some(id.clone());
         }
+    }
+
+    /// The route's cluster does not exist.
+    pub(crate) fn missing(&mut self, cluster: &Arc<str>) -> Fail {
+        self.service = Some(self.worker.missing(cluster));
+        let cause = format!("the route's cluster {cluster:?} does not exist");
+        Fail::new(Flag::NoCluster, cause)
     }
 
     pub(crate) fn chosen(&mut self, cluster: &Arc<Cluster>) {
@@ -151,22 +173,20 @@ impl Exchange {
     /// Answers with the reply; its body's end is the exchange's.
     pub(crate) fn stream(mut self: Box<Self>, reply: Reply) -> Response<Answer> {
         self.flags = Flags::default();
-        let (head, kind) = match reply {
+        match reply {
             Reply::Upstream(response) => {
                 let (head, body) = response.into_parts();
-                (head, Kind::Stream(Remaining::of(&body), body))
+                self.answer(Response::from_parts(head, ()), Content::upstream(body))
             }
             Reply::Direct(status, body) => {
                 let mut response = Response::new(());
                 *response.status_mut() = status;
                 if !body.is_empty() {
-                    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-                    response.headers_mut().insert(header::CONTENT_TYPE, text);
+                    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
                 }
-                (response.into_parts().0, Kind::Full(Some(body)))
+                self.answer(response, Content::Own(body))
             }
-        };
-        self.answer(Response::from_parts(head, ()), kind)
+        }
     }
 
     /// Answers with a failure: flag, one sentence, and what to do.
@@ -183,58 +203,66 @@ impl Exchange {
             format!("{flags}: {} ({})", fail.advice, fail.cause)
         };
         let mut response = Response::new(());
-        let headers = response.headers_mut();
         if let Ok(flags) = HeaderValue::from_str(&flags) {
-            headers.insert(MESH_ERROR, flags);
+            response.headers_mut().insert(MESH_ERROR, flags);
         }
         if fail.flags.contains(Flag::BadRequest) && self.http1 {
             // What follows such a request cannot be trusted to be a request.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         if self.grpc {
-            // gRPC clients read their own status.
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            headers.insert("grpc-status", HeaderValue::from(grpc_status(fail.status)));
-            if let Ok(message) = HeaderValue::from_str(&percent_encoded(&sentence)) {
-                headers.insert("grpc-message", message);
-            }
-            return self.answer(response, Kind::Full(None));
+            grpc::refuse(&mut response, fail.status, &sentence);
+            return self.answer(response, Content::Own(Bytes::new()));
         }
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, text);
         *response.status_mut() = fail.status;
-        self.answer(response, Kind::Full(Some((sentence + "\n").into())))
+        response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+        self.answer(response, Content::Own((sentence + "\n").into()))
     }
 
-    fn answer(mut self: Box<Self>, response: Response<()>, kind: Kind) -> Response<Answer> {
-        self.code = response.status().as_u16();
-        self.grpc_status = self
-            .grpc
-            .then(|| trailer_status(response.headers()))
-            .flatten();
+    fn answer(mut self: Box<Self>, response: Response<()>, content: Content) -> Response<Answer> {
+        let status = response.status();
+        self.code = status.as_u16();
+        if self.grpc {
+            self.grpc_status = grpc::status(response.headers());
+        }
         self.response_bytes = response_head_bytes(response.headers());
-        let bodiless = self.head
-            || matches!(
-                response.status(),
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        response.map(|()| Answer {
-            kind,
-            complete: bodiless,
-            exchange: self,
-        })
+        let bodiless =
+            self.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        response.map(|()| Answer::new(content, bodiless, self))
+    }
+
+    /// Bytes of the response's body are on their way.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// The response ended with these.
+    pub(crate) fn trailed(&mut self, trailers: &HeaderMap) {
+        if self.grpc {
+            self.grpc_status = grpc::status(trailers);
+        }
+    }
+
+    /// The endpoint went away in the middle of its response.
+    pub(crate) fn broke_off(&mut self, error: &hyper::Error) {
+        self.flags = self.flags.with(Flag::UpstreamClosed);
+        if let Some(log) = &mut self.log {
+            log.cause = Some(format!("the response broke off: {error}"));
+        }
+    }
+
+    /// The client went away in the middle of its response.
+    pub(crate) fn abandoned(&mut self) {
+        self.flags = self.flags.with(Flag::ClientGone);
     }
 
     fn facts(&self) -> Facts<'_> {
         let standing = &self.standing;
         let blanks = &self.worker.blanks;
-        let service: &Arc<ServiceName> = match &self.cluster {
+        let service = match &self.cluster {
             Some(cluster) => &cluster.service,
-            None if self.black_hole => &blanks.black_hole,
-            None => &blanks.service,
+            None => self.service.as_ref().unwrap_or(&blanks.service),
         };
         let common = Facts {
             direction: standing.listener.direction,
@@ -303,151 +331,18 @@ impl Drop for Exchange {
                 self.endpoint.as_deref(),
             );
         }
-        // A response that came to its end leaves its connection fit for the next request.
-        let spoilt =
-            self.flags.contains(Flag::ClientGone) || self.flags.contains(Flag::UpstreamClosed);
+        // A response that came to its end in peace leaves its connection fit for the next request.
         if let Some(lease) = self.lease.take()
-            && !spoilt
+            && self.flags.is_empty()
         {
             lease.give_back(now);
         }
-        self.peer.end();
+        self.peer.end(self.code == 0);
     }
-}
-
-/// A response's body on its way to the client. Its end is the end of its exchange.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    kind: Kind,
-    /// It has come to its end, or needs none.
-    complete: bool,
-    exchange: Box<Exchange>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Full(Option<Bytes>),
-    Stream(Remaining, Incoming),
-}
-
-/// How much of a body with a known length is to come. A client that has all bytes of it is content,
-/// whether or not the stream's formal end was still read.
-#[derive(Clone, Copy, Debug)]
-struct Remaining(Option<u64>);
-
-impl Remaining {
-    fn of(body: &Incoming) -> Self {
-        Self(body.size_hint().exact())
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let (remaining, body) = match &mut this.kind {
-            Kind::Full(body) => {
-                let body = body.take().filter(|body| !body.is_empty());
-                this.exchange.response_bytes += body.as_ref().map_or(0, |b| b.len() as u64);
-                return Poll::Ready(body.map(|body| Ok(Frame::data(body))));
-            }
-            Kind::Stream(remaining, body) => (remaining, body),
-        };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    let len = data.len() as u64;
-                    this.exchange.response_bytes += len;
-                    remaining.0 = remaining.0.map(|left| left.saturating_sub(len));
-                    this.complete |= remaining.0 == Some(0);
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    this.complete = true;
-                    if this.exchange.grpc {
-                        this.exchange.grpc_status = trailer_status(trailers);
-                    }
-                }
-            }
-            // Passed on as an error, so that the client never takes the rest for the whole.
-            Some(Err(error)) => {
-                this.complete = true;
-                let exchange = &mut this.exchange;
-                exchange.flags = exchange.flags.with(Flag::UpstreamClosed);
-                if let Some(log) = &mut exchange.log {
-                    log.cause = Some(format!("the response broke off: {error}"));
-                }
-            }
-            None => this.complete = true,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(body) => body.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Stream(_, body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Full(body) => SizeHint::with_exact(body.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Stream(_, body) => body.size_hint(),
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let ended = match &self.kind {
-            Kind::Full(_) => true,
-            Kind::Stream(_, body) => self.complete || body.is_end_stream(),
-        };
-        if !ended {
-            self.exchange.flags = self.exchange.flags.with(Flag::ClientGone);
-        }
-    }
-}
-
-/// gRPC's status in trailers, or in the headers of a response without a body.
-fn trailer_status(headers: &HeaderMap) -> Option<u8> {
-    let status = headers.get("grpc-status")?.to_str().ok()?;
-    // Anything else counts as UNKNOWN, as gRPC's own clients do.
-    Some(status.parse().ok().filter(|code| *code <= 16).unwrap_or(2))
-}
-
-/// The gRPC status for an HTTP status, as gRPC's specification maps them.
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 | 501 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }
-}
-
-/// As `grpc-message` has to be.
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if matches!(byte, b' '..=b'~') && byte != b'%' {
-                encoded.push(char::from(byte));
-            } else {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-            encoded
-        })
 }
 
 /// The request's line and fields as HTTP/1 writes them. HTTP/2's compressed size is not known here.
-fn request_head_bytes(request: &Request<Incoming>) -> u64 {
+fn request_head_bytes<B>(request: &Request<B>) -> u64 {
     let uri = request.uri();
     let target = uri.path_and_query().map_or(1, |p| p.as_str().len());
     let authority = uri.authority().map_or(0, |a| a.as_str().len());

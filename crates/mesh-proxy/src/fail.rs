@@ -185,6 +185,24 @@ impl Fail {
         }
     }
 
+    /// No virtual host or no route.
+    pub(crate) fn no_route() -> Self {
+        Self::new(Flag::NoRoute, "no route matches this host and path")
+    }
+
+    /// A route without a destination.
+    pub(crate) fn no_target() -> Self {
+        Self::new(
+            Flag::NoCluster,
+            "none of the route's destinations has a weight",
+        )
+    }
+
+    /// A cluster without endpoints.
+    pub(crate) fn no_endpoint(cluster: &str) -> Self {
+        Self::new(Flag::NoEndpoint, format!("{cluster} has no endpoints"))
+    }
+
     /// The last of several attempts failed.
     pub(crate) fn after_retries(mut self, retries: u32) -> Self {
         if retries > 0 {

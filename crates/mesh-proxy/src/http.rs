@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -16,10 +17,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use crate::exchange::Exchange;
 use crate::peer::{Order, Peer};
 use crate::pipeline;
-use crate::runtime::Worker;
 use crate::wire::Wire;
+use crate::worker::Worker;
 
 /// What one client or endpoint may cost.
 pub(crate) mod limits {
@@ -50,7 +52,9 @@ pub(crate) mod limits {
     /// What a connection may send ahead, all streams together.
     pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
     /// What is kept of a stream for a peer that reads slowly.
-    pub(crate) const SEND_BUFFER: usize = 256 * 1024;
+    pub(crate) const SEND_BUFFER: usize = 128 * 1024;
+    /// Requests that one connection may call off within a second: each costs us more than the client.
+    pub(crate) const CANCELS_PER_SECOND: u32 = 500;
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -75,9 +79,11 @@ pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, Tc
 /// Serves a connection until it ends or is told to.
 pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
     let io = TokioIo::new(wire);
-    let told = peer.clone();
     let http2 = peer.hello.http2;
-    let service = service_fn(move |request| pipeline::serve(worker.clone(), peer.clone(), request));
+    let service = {
+        let (worker, peer) = (worker.clone(), peer.clone());
+        service_fn(move |request| pipeline::serve(worker.clone(), peer.clone(), request))
+    };
     let ended = if http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(limits::STREAMS)
@@ -88,7 +94,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
             .initial_connection_window_size(limits::CONNECTION_WINDOW)
             .max_send_buf_size(limits::SEND_BUFFER)
             .serve_connection(io, service);
-        drive(connection, &told).await
+        drive(connection, &peer).await
     } else {
         let connection = http1::Builder::new()
             .max_headers(limits::HEADER_FIELDS)
@@ -100,10 +106,20 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
             // next request has come in part.
             .pipeline_flush(false)
             .serve_connection(io, service);
-        drive(connection, &told).await
+        drive(connection, &peer).await
     };
-    if let Err(error) = ended {
-        debug!(client = %told.hello.address, %error, "a client's connection broke");
+    let Err(error) = ended else {
+        return;
+    };
+    debug!(client = %peer.hello.address, %error, "a client's connection broke");
+    if error.is_parse() {
+        // hyper has answered by itself; it counts all the same.
+        let status = if error.is_parse_too_large() {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        drop(Exchange::malformed(worker, peer, status));
     }
 }
 

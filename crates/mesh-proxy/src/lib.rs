@@ -2,8 +2,10 @@
 //! function carries each request through it.
 
 mod accept;
+mod answer;
 mod exchange;
 pub mod fail;
+mod grpc;
 mod http;
 mod peer;
 mod pipeline;
@@ -14,3 +16,4 @@ pub mod telemetry;
 mod tls;
 pub mod upstream;
 mod wire;
+mod worker;

@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     waker: Mutex<Option<Waker>>,
     /// Requests under way.
     in_flight: AtomicU32,
+    /// Requests called off since the clock last ticked.
+    cancelled: AtomicU32,
     /// The worker's clock in seconds, which ticks once a second.
     clock: Arc<AtomicU64>,
     /// When the last request ended, or the connection began.
@@ -66,13 +68,14 @@ impl Peer {
             order: AtomicU8::new(Order::None as u8),
             waker: Mutex::default(),
             in_flight: AtomicU32::new(0),
+            cancelled: AtomicU32::new(0),
             clock,
             idle_since: AtomicU64::new(now),
             heard_at: AtomicU64::new(0),
         }
     }
 
-    /// Where the connection stood when this was last asked; see [`crate::runtime::Worker::standing`].
+    /// Where the connection stood when this was last asked; see [`crate::worker::Worker::standing`].
     pub(crate) fn standing(&self) -> Arc<Standing> {
         let standing = self.standing.lock();
         standing.unwrap_or_else(PoisonError::into_inner).clone()
@@ -121,14 +124,23 @@ impl Peer {
         self.heard_at.store(0, Relaxed);
     }
 
-    /// A request's stream has ended.
-    pub(crate) fn end(&self) {
+    /// A request's stream has ended, or the client has called it off.
+    pub(crate) fn end(&self, cancelled: bool) {
         self.idle_since.store(self.clock.load(Relaxed), Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
+        if cancelled && self.cancelled.fetch_add(1, Relaxed) == limits::CANCELS_PER_SECOND {
+            self.order(Order::Close);
+        }
+    }
+
+    /// Once a second.
+    pub(crate) fn tick(&self) {
+        self.cancelled.store(0, Relaxed);
+        self.order(self.overdue());
     }
 
     /// What a connection deserves that keeps others waiting or has nothing to say.
-    pub(crate) fn overdue(&self) -> Order {
+    fn overdue(&self) -> Order {
         let now = self.clock.load(Relaxed);
         if self.in_flight.load(Relaxed) > 0 {
             return Order::None;
@@ -182,5 +194,108 @@ impl Standing {
                     .unwrap_or(&self.unknown)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::FilterChains;
+
+    fn peer(http2: bool) -> Peer {
+        let hello = Hello {
+            listener: "listener".into(),
+            server_name: None,
+            address: ([127, 0, 0, 1], 1).into(),
+            tls: false,
+            principal: None,
+            http2,
+        };
+        let listener = Listener {
+            name: "listener".into(),
+            address: ([127, 0, 0, 1], 2).into(),
+            sockets: Arc::default(),
+            direction: Direction::Outbound,
+            edge: true,
+            chains: FilterChains::default(),
+            workload: Arc::default(),
+            peers: Arc::default(),
+        };
+        let chain = FilterChain {
+            tls: None,
+            router: Arc::default(),
+        };
+        let standing = Standing {
+            version: 1,
+            snapshot: Arc::default(),
+            listener: Arc::new(listener),
+            chain: Arc::new(chain),
+            own_principal: "".into(),
+            caller: None,
+            candidates: Vec::new(),
+            unknown: Arc::default(),
+        };
+        Peer::new(hello, standing, Arc::new(AtomicU64::new(1)))
+    }
+
+    /// What the peer has been told after so many more seconds.
+    fn after(peer: &Peer, seconds: u64) -> Order {
+        peer.clock.fetch_add(seconds, Relaxed);
+        peer.tick();
+        peer.orders()
+    }
+
+    #[test]
+    fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
+        let peer = peer(false);
+        peer.heard();
+        assert_eq!(after(&peer, limits::HEADER_SECONDS), Order::None);
+        // A byte now and then buys no time.
+        peer.heard();
+        assert_eq!(after(&peer, 1), Order::Close);
+    }
+
+    #[test]
+    fn a_request_may_take_its_time() {
+        let peer = peer(false);
+        peer.heard();
+        peer.begin();
+        peer.heard();
+        assert_eq!(after(&peer, limits::IDLE_SECONDS * 2), Order::None);
+        peer.end(false);
+        assert_eq!(after(&peer, limits::IDLE_SECONDS), Order::None);
+        assert_eq!(after(&peer, 1), Order::Drain);
+        assert_eq!(after(&peer, limits::HEADER_SECONDS), Order::Close);
+    }
+
+    #[test]
+    fn pings_are_no_heads() {
+        let peer = peer(true);
+        peer.heard();
+        assert_eq!(after(&peer, limits::HEADER_SECONDS * 2), Order::None);
+    }
+
+    #[test]
+    fn calling_off_is_cheap_for_a_client_only_so_often() {
+        let peer = peer(true);
+        let cancel = || {
+            peer.begin();
+            peer.end(true);
+        };
+        (0..limits::CANCELS_PER_SECOND).for_each(|_| cancel());
+        assert_eq!(peer.orders(), Order::None);
+        peer.tick();
+        (0..limits::CANCELS_PER_SECOND).for_each(|_| cancel());
+        assert_eq!(peer.orders(), Order::None);
+        cancel();
+        assert_eq!(peer.orders(), Order::Close);
+    }
+
+    #[test]
+    fn a_milder_order_does_not_take_a_sharper_one_back() {
+        let peer = peer(false);
+        peer.order(Order::Close);
+        peer.order(Order::Drain);
+        assert_eq!(peer.orders(), Order::Close);
     }
 }

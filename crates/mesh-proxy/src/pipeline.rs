@@ -9,15 +9,16 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::exchange::{Answer, Exchange, Reply};
-use crate::fail::{Fail, Flag};
+use crate::answer::Answer;
+use crate::exchange::{Exchange, Reply};
+use crate::fail::Fail;
 use crate::peer::Peer;
-use crate::runtime::Worker;
 use crate::snapshot::Action;
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
 use crate::steps::{headers, intake, route, split};
 use crate::upstream::{self, Call, balance};
+use crate::worker::Worker;
 
 /// Answers a request, whatever happens.
 pub(crate) async fn serve(
@@ -38,6 +39,9 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let body = x.receive(body);
     let authority = intake::check(&mut head)?;
     x.asked_for(&authority);
+    // Before routing: what a client may not say must not steer either.
+    let id = headers::request(&mut head, x.origin());
+    x.identified(&id);
 
     let question = Question {
         authority: authority.to_str().unwrap_or_default(),
@@ -46,24 +50,16 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         scheme: if x.peer.hello.tls { "https" } else { "http" },
         headers: &head.headers,
     };
-    let (host, route) = route::find(&at.chain.router, &question)
-        .ok_or_else(|| Fail::new(Flag::NoRoute, "no route matches this host and path"))?;
+    let (host, route) = route::find(&at.chain.router, &question).ok_or_else(Fail::no_route)?;
     x.routed(host, route);
     let forward = match &route.action {
         Action::Forward(forward) => forward,
         Action::Direct { status, body } => return Ok(Reply::Direct(*status, body.clone())),
     };
 
-    let id = headers::request(&mut head, x.origin());
-    x.identified(&id);
-    let cluster = split::pick(&forward.split, x.worker.id)
-        .and_then(|name| at.snapshot.clusters.get(name))
-        .ok_or_else(|| {
-            Fail::new(
-                Flag::NoCluster,
-                format!("route {:?} names no cluster that exists", route.name),
-            )
-        })?;
+    let name = split::pick(&forward.split, x.worker.id).ok_or_else(Fail::no_target)?;
+    let clusters = &at.snapshot.clusters;
+    let cluster = clusters.get(name).ok_or_else(|| x.missing(name))?;
     x.chosen(cluster);
 
     let target = Target {
@@ -74,12 +70,8 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let mut request = Request::from_parts(head, body);
     let mut tried = Vec::new();
     let mut response = loop {
-        let endpoint = balance::pick(cluster, worker.id, &tried).ok_or_else(|| {
-            Fail::new(
-                Flag::NoEndpoint,
-                format!("{} has no endpoints", cluster.name),
-            )
-        })?;
+        let endpoint = balance::pick(cluster, worker.id, &tried)
+            .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         x.attempt(endpoint);
         let may_retry = tried.len() < forward.retries as usize;
         let call = Call {

@@ -15,8 +15,22 @@ use tokio_rustls::TlsStream;
 
 use crate::peer::Peer;
 
-/// A peer that acknowledges nothing for this long is gone, whatever its connection says.
+/// A peer that does not answer for this long is gone, whatever its connection says.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// A client that reads nothing for this long is not waited for any longer.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
+
+/// What the kernel is asked to watch, since that costs a request nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Watch {
+    /// A client: it may pause, but not forever.
+    Client,
+    /// An endpoint: it may leave its input unread while it works.
+    Endpoint,
+    /// Another proxy: it always reads, so unread bytes mean that it is gone.
+    Proxy,
+}
 
 /// Plain text or TLS.
 #[derive(Debug)]
@@ -26,9 +40,9 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Settings of every connection: no delay for small writes, and a vanished peer is noticed by
-    /// the kernel, which costs a request nothing.
-    pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    /// Settings of every connection: no delay for small writes, and the kernel notices when the
+    /// other side has vanished.
+    pub(crate) fn tune(stream: &TcpStream, watch: Watch) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         let probes = TcpKeepalive::new()
@@ -36,7 +50,11 @@ impl Socket {
             .with_interval(DEAD_AFTER / 6);
         socket.set_tcp_keepalive(&probes)?;
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
+        match watch {
+            Watch::Client => socket.set_tcp_user_timeout(Some(STUCK_AFTER))?,
+            Watch::Endpoint => {}
+            Watch::Proxy => socket.set_tcp_user_timeout(Some(DEAD_AFTER))?,
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 
 use super::intake::KEPT;
 use crate::fail::{Fail, Flag};
+use crate::grpc::is_grpc;
 use crate::snapshot::Direction;
 
 /// Whose request it was.
@@ -95,17 +96,6 @@ pub(crate) fn response<B>(response: &mut Response<B>) -> Result<(), Fail> {
     *response.version_mut() = http::Version::HTTP_11;
     hop_by_hop(response.headers_mut());
     Ok(())
-}
-
-/// Is this gRPC's content type?
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content
-        .and_then(|content| content.strip_prefix(b"application/grpc"))
-        .is_some_and(
-            // Not `application/grpc-web`.
-            |rest| matches!(rest, [] | [b'+' | b';', ..]),
-        )
 }
 
 /// The names that `Connection` lists.

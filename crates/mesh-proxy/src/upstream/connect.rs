@@ -14,9 +14,9 @@ use tracing::debug;
 
 use super::Outgoing;
 use crate::http::limits;
-use crate::runtime::Worker;
 use crate::snapshot::{Endpoint, UpstreamTls};
-use crate::wire::Socket;
+use crate::wire::{Socket, Watch};
+use crate::worker::Worker;
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,11 @@ pub(super) async fn connect(
         // Read before the handshake: if the identity changes meanwhile, the connection counts as
         // old and is replaced a little too early instead of too late.
         let generation = worker.identity.generation();
-        let stream = tcp(address).await?;
+        let watch = match endpoint.tls {
+            Some(_) => Watch::Proxy,
+            None => Watch::Endpoint,
+        };
+        let stream = tcp(address, watch).await?;
         let (socket, http2, origin) = match &endpoint.tls {
             None => {
                 let origin = Origin {
@@ -122,7 +126,7 @@ pub(super) async fn connect(
         .map_err(timed_out)?
 }
 
-async fn tcp(address: &Arc<str>) -> Result<TcpStream, ConnectError> {
+async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError> {
     let failed = |source| ConnectError::Connect {
         address: address.clone(),
         source,
@@ -142,7 +146,7 @@ async fn tcp(address: &Arc<str>) -> Result<TcpStream, ConnectError> {
                 .map_err(failed)?
         }
     };
-    Socket::tune(&stream).map_err(failed)?;
+    Socket::tune(&stream, watch).map_err(failed)?;
     Ok(stream)
 }
 

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use super::connect::{ConnectError, Fresh, Origin, Sender, connect};
 use super::{Active, EndpointState, Outgoing};
-use crate::runtime::Worker;
 use crate::snapshot::{Cluster, Endpoint};
+use crate::worker::Worker;
 
 /// Idle HTTP/1 connections older than this are closed. Application servers close theirs after 5
 /// seconds (Node.js, Apache, uvicorn) or later; being first spares us the race in which a request

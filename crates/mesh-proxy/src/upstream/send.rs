@@ -14,13 +14,13 @@ use hyper::client::conn::TrySendError;
 use super::pool::{Lease, Link, checkout};
 use super::{Meter, Outgoing};
 use crate::fail::{Fail, Flag};
-use crate::runtime::Worker;
 use crate::snapshot::{Cluster, Endpoint};
 use crate::steps::translate::{self, Target};
+use crate::worker::Worker;
 
 /// How often a request is moved from a connection that closed under it to the next one. Each time a
 /// dead connection leaves the pool, so this only guards against a peer that kills fresh ones.
-const MOVES: u32 = 16;
+const MOVES: u32 = 5;
 
 /// To whom a request is sent.
 #[derive(Clone, Copy, Debug)]

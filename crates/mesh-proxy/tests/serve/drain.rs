@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use mesh_proxy::snapshot::Snapshot;
+use mesh_identity::testing::Authority;
+use mesh_proxy::snapshot::{Direction, Snapshot};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -76,6 +77,38 @@ async fn requests_under_way_are_finished_and_new_connections_refused() {
             (200, "-")
         );
     }
+}
+
+/// An application that is asked may have to ask others before it can answer.
+#[tokio::test]
+async fn the_workload_can_ask_others_until_its_callers_have_their_answers() {
+    let slow = Slow::start().await;
+    let other = App::named("other").await;
+    let authority = Authority::new("cluster.local");
+    let identity = authority.identity("default", "web");
+    let inbound = Setup::new(1, identity.clone(), Direction::Inbound);
+    let inbound = inbound.to(vec![endpoint(slow.app.address, "v1")]);
+    let mut outbound = Setup::new(1, identity.clone(), Direction::Outbound);
+    outbound.listener.name = "outbound".into();
+    let (to_web, to_others) = (inbound.listener.address, outbound.listener.address);
+    let mut snapshot = inbound.snapshot();
+    let others = cluster("outbound|80||other", vec![endpoint(other.address, "v1")]);
+    let outbound = outbound.through(others).snapshot();
+    snapshot.listeners.extend(outbound.listeners);
+    snapshot.clusters.extend(outbound.clusters);
+    let proxy = Proxy::serve(to_web, 1, identity, snapshot);
+
+    let mut caller = Client::http1(to_web).await;
+    let answer = tokio::spawn(async move { caller.get("/").await });
+    slow.asked().await;
+    let drained = tokio::spawn(proxy.finish());
+    soon(async { while TcpStream::connect(to_web).await.is_ok() {} }).await;
+    let mut asking = Client::http1(to_others).await;
+    assert_eq!(asking.get("/").await.text(), "other");
+    slow.go.add_permits(1);
+    assert_eq!(answer.await.expect("no panic").text(), "done");
+    assert_eq!(drained.await.expect("no panic").len(), 2);
+    assert!(TcpStream::connect(to_others).await.is_err());
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::{App, full};
 use crate::client::{Answer, Client, body, nothing};
-use crate::mesh::{Proxy, Setup, cluster, endpoint, forward, nobody, soon};
+use crate::mesh::{Proxy, Setup, cluster, endpoint, forward, nobody, route, soon};
+use mesh_proxy::snapshot::Action;
 
 async fn fails(setup: Setup, status: u16, flag: &str) -> Answer {
     let proxy = Proxy::start(setup);
@@ -47,9 +48,64 @@ async fn no_route_is_404_nr() {
 #[tokio::test]
 async fn an_unknown_cluster_is_503_nc() {
     let mut setup = Setup::outbound();
-    let route = forward(vec![("outbound|80|v3|web".into(), 1)], 2, 1);
+    let missing = "outbound|80|v3|web.default.svc.cluster.local";
+    let route = forward(vec![(missing.into(), 1)], 2, 1);
     setup.hosts.push(("web", vec![route]));
-    fails(setup, 503, "NC").await;
+    let proxy = Proxy::start(setup);
+    let answer = Client::http1(proxy.address).await.get("/").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-mesh-error")),
+        (503, "NC")
+    );
+    assert!(answer.text().contains(missing), "{}", answer.text());
+    let [edge] = proxy.finish().await.try_into().expect("one edge");
+    assert_eq!(edge.response_flags, "NC");
+    assert_eq!(
+        edge.service_host, "web.default.svc.cluster.local",
+        "what was asked for is known"
+    );
+    assert_eq!(
+        (edge.service_name.as_str(), edge.service_namespace.as_str()),
+        ("web", "default")
+    );
+}
+
+#[tokio::test]
+async fn strangers_strings_are_no_labels() {
+    let proxy = Proxy::start(Setup::outbound());
+    let request = Request::get("/")
+        .header("host", "made-up.example")
+        .header("user-agent", "x");
+    let mut client = Client::http1(proxy.address).await;
+    client
+        .ask(request.body(nothing()).expect("a request"))
+        .await;
+    let edges = proxy.finish().await;
+    assert!(!format!("{edges:?}").contains("made-up"), "{edges:?}");
+}
+
+#[tokio::test]
+async fn traffic_that_may_not_leave_is_named_as_istio_does() {
+    let mut setup = Setup::outbound();
+    let refusal = Action::Direct {
+        status: http::StatusCode::BAD_GATEWAY,
+        body: Bytes::from_static(b"no such service"),
+    };
+    setup.any = Some(("block_all", vec![route(refusal)]));
+    let proxy = Proxy::start(setup);
+    let answer = Client::http1(proxy.address).await.get("/").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text()),
+        (502, "no such service")
+    );
+    let edges = proxy.finish().await;
+    assert_eq!(
+        (
+            edges[0].service_name.as_str(),
+            edges[0].service_host.as_str()
+        ),
+        ("BlackHoleCluster", "")
+    );
 }
 
 #[tokio::test]

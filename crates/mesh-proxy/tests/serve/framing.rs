@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use http::Response;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::app::{App, full};
 use crate::client::raw;
-use crate::mesh::{Proxy, Setup, endpoint};
+use crate::mesh::{Proxy, Setup, endpoint, soon};
 
 /// What an application behind the proxy was asked, after these bytes were sent to the proxy.
 async fn sent(bytes: &str) -> (String, Vec<String>) {
@@ -135,4 +138,68 @@ async fn heads_that_are_too_large_are_refused() {
         "X-A: b\r\n".repeat(5_000)
     );
     refused("431", &many).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_counted_too() {
+    let proxy = Proxy::start(Setup::outbound());
+    let answer = raw(proxy.address, b"GET / HTTP/1.1\r\nHost web\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let [edge] = proxy.finish().await.try_into().expect("one edge");
+    assert_eq!(
+        (edge.response_code, edge.response_flags.as_str()),
+        (400, "DPE")
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_permission_gets_it() {
+    let app = App::start(|request| async move {
+        assert!(
+            !request.headers().contains_key("expect"),
+            "answered by the proxy"
+        );
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        Response::new(full(body))
+    })
+    .await;
+    let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));
+    let mut stream = TcpStream::connect(proxy.address).await.expect("it listens");
+    let head = "POST / HTTP/1.1\r\nHost: web\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\
+                Connection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut go = [0; 25];
+    soon(stream.read_exact(&mut go)).await.expect("permission");
+    assert_eq!(&go, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.expect("it reads");
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer))
+        .await
+        .expect("text");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hello"),
+        "{answer}"
+    );
+    proxy.finish().await;
+}
+
+#[tokio::test]
+async fn answers_do_not_wait_for_the_rest_of_the_next_request() {
+    let app = App::named("web").await;
+    let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));
+    let mut stream = TcpStream::connect(proxy.address).await.expect("it listens");
+    let one_and_a_half = b"GET / HTTP/1.1\r\nHost: web\r\n\r\nGET / HT";
+    stream.write_all(one_and_a_half).await.expect("it reads");
+    let mut answer = [0; 12];
+    soon(stream.read_exact(&mut answer))
+        .await
+        .expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(stream);
+    proxy.finish().await;
 }

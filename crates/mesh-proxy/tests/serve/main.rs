@@ -10,6 +10,7 @@ mod mesh;
 
 mod drain;
 mod failures;
+mod floods;
 mod framing;
 mod mtls;
 mod passing;

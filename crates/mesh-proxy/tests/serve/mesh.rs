@@ -43,7 +43,17 @@ impl Proxy {
     pub(crate) fn start(setup: Setup) -> Self {
         let address = setup.listener.address;
         let (workers, identity) = (setup.workers, setup.identity.clone());
-        let snapshots = watch::Sender::new(Arc::new(setup.snapshot()));
+        Self::serve(address, workers, identity, setup.snapshot())
+    }
+
+    /// Serves a whole snapshot.
+    pub(crate) fn serve(
+        address: SocketAddr,
+        workers: usize,
+        identity: Arc<Identity>,
+        snapshot: Snapshot,
+    ) -> Self {
+        let snapshots = watch::Sender::new(Arc::new(snapshot));
         let registry = prometheus::Registry::new();
         let telemetry = Telemetry::new(&registry).expect("a fresh registry");
         let workers = Workers::start(workers, snapshots.subscribe(), identity, telemetry.clone())
@@ -73,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) identity: Arc<Identity>,
     pub(crate) listener: Listener,
     pub(crate) hosts: Vec<(&'static str, Vec<Arc<Route>>)>,
+    /// The virtual host for all other names.
+    pub(crate) any: Option<(&'static str, Vec<Arc<Route>>)>,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) tls: Option<(Vec<String>, Arc<rustls::ServerConfig>)>,
 }
@@ -106,6 +118,7 @@ impl Setup {
             identity,
             listener,
             hosts: Vec::new(),
+            any: None,
             clusters: Vec::new(),
             tls: None,
         }
@@ -140,6 +153,7 @@ impl Setup {
         let router = Arc::new(Router {
             name: "http".into(),
             ignore_port: true,
+            any: self.any.map(|any| host(any).1),
             exact: self.hosts.into_iter().map(host).collect(),
             ..Router::default()
         });

@@ -1,0 +1,115 @@
+//! The access log: one line of JSON per request, with Envoy's names, whatever becomes of the request.
+//!
+//! In a program of its own, since a program has one log.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mesh_identity::testing::Authority;
+use mesh_proxy::runtime::Workers;
+use mesh_proxy::snapshot::{Direction, FilterChain, FilterChains, Listener, Snapshot};
+use mesh_proxy::telemetry::Telemetry;
+use tokio::sync::watch;
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn listener() -> (SocketAddr, Listener) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("it is bound");
+    let chain = FilterChain {
+        tls: None,
+        router: Arc::default(),
+    };
+    let listener = Listener {
+        name: "virtualOutbound".into(),
+        address,
+        sockets: Arc::new(vec![socket]),
+        direction: Direction::Outbound,
+        edge: false,
+        chains: FilterChains {
+            default: Some(Arc::new(chain)),
+            ..FilterChains::default()
+        },
+        workload: Arc::default(),
+        peers: Arc::default(),
+    };
+    (address, listener)
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_that_nobody_can_forge() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter("access=info")
+        .with_writer(move || writer.clone())
+        .init();
+    let (address, listener) = listener();
+    let listeners = [("virtualOutbound".to_owned(), Arc::new(listener))].into();
+    let snapshot = Snapshot {
+        listeners,
+        ..Snapshot::default()
+    };
+    let identity = Authority::new("cluster.local").identity("default", "shop");
+    let telemetry = Telemetry::new(&prometheus::Registry::new()).expect("a fresh registry");
+    let snapshots = watch::Sender::new(Arc::new(snapshot));
+    let workers = Workers::start(1, snapshots.subscribe(), identity, telemetry).expect("it starts");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let request = b"GET /\"a\xc3\xa9 HTTP/1.1\r\nHost: Shop:80\r\n\
+                        Connection: close\r\nX-Request-Id: my-id\r\n\r\n";
+        stream.write_all(request).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        answer
+    });
+    let answer = asked.await.expect("no panic");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    workers.drain(Duration::from_secs(10)).await;
+
+    let logged = lines.0.lock().expect("not poisoned").clone();
+    let logged = String::from_utf8(logged).expect("text");
+    let line: serde_json::Value = serde_json::from_str(&logged).expect("one line of JSON");
+    for (field, value) in [
+        ("target", "access"),
+        ("method", "GET"),
+        ("path", "/\\\"a\\u{e9}"),
+        ("protocol", "HTTP/1.1"),
+        ("response_flags", "NR"),
+        ("authority", "Shop:80"),
+        ("request_id", "my-id"),
+        ("upstream_host", "-"),
+        ("cause", "no route matches this host and path"),
+    ] {
+        assert_eq!(line[field], value, "{field} in {logged}");
+    }
+    assert_eq!(line["response_code"], 404);
+    assert!(
+        line["start_time"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z'))
+    );
+    for number in ["duration", "bytes_received", "bytes_sent"] {
+        assert!(line[number].is_u64(), "{number} in {logged}");
+    }
+}
