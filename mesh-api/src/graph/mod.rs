@@ -14,6 +14,7 @@ pub mod labels;
 pub mod model;
 pub mod params;
 pub mod promql;
+pub mod render;
 pub mod traffic;
 pub mod window;
 

@@ -4,9 +4,10 @@
 //! some seconds, and no counter reset can spoil it. Bounds: [`Limits`]. Past them history gets coarser,
 //! then shorter, and the longest idle series go; each is counted in [`Stats`], nothing fails.
 //!
-//! Read `slots` for how deltas are kept, `series` for their labels, `view` for how queries are
+//! Read `delta` and `slots` for how deltas are kept, `series` for their labels, `view` for how queries are
 //! answered.
 
+mod delta;
 mod series;
 mod slots;
 mod view;
@@ -16,8 +17,9 @@ use std::time::SystemTime;
 
 use mesh_xds::mesh::EdgeDelta;
 
+use self::delta::{BUCKETS, Delta};
 use self::series::Table;
-use self::slots::{BUCKETS, Delta, Slots};
+use self::slots::Slots;
 pub use self::view::View;
 use super::params::seconds;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_xds::mesh::edge_delta::Reporter;
 use mesh_xds::mesh::{EdgeDelta, Workload};
 
-use super::slots::Id;
+use super::delta::Id;
 use crate::graph::labels::{Label, Labels};
 
 /// Longest label value kept, in bytes: names in a mesh are shorter, and a longer one is not worth the

@@ -6,160 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Upper bounds of the duration histogram in milliseconds; one more bucket holds what is above.
-pub(super) const BOUNDS: [f64; 19] = [
-    0.5,
-    1.0,
-    5.0,
-    10.0,
-    25.0,
-    50.0,
-    100.0,
-    250.0,
-    500.0,
-    1_000.0,
-    2_500.0,
-    5_000.0,
-    10_000.0,
-    30_000.0,
-    60_000.0,
-    300_000.0,
-    600_000.0,
-    1_800_000.0,
-    3_600_000.0,
-];
-/// The buckets of [`BOUNDS`] and `+Inf`.
-pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
-
-/// A series in the slots. Never used twice, so that a slot cannot speak of another series.
-pub(super) type Id = u64;
-
-/// What was added to a series.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Delta {
-    pub(super) requests: u64,
-    pub(super) duration_ms: u64,
-    pub(super) request_bytes: u64,
-    pub(super) response_bytes: u64,
-    pub(super) buckets: [u64; BUCKETS],
-}
-
-impl Delta {
-    pub(super) fn is_zero(&self) -> bool {
-        *self == Delta::default()
-    }
-
-    fn add(&mut self, other: &Delta) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.duration_ms = self.duration_ms.saturating_add(other.duration_ms);
-        self.request_bytes = self.request_bytes.saturating_add(other.request_bytes);
-        self.response_bytes = self.response_bytes.saturating_add(other.response_bytes);
-        for (ours, theirs) in self.buckets.iter_mut().zip(other.buckets) {
-            *ours = ours.saturating_add(theirs);
-        }
-    }
-}
-
-/// What was added to a series within a window. Not whole numbers, where a window cuts a minute of
-/// which only the sum is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Totals {
-    pub(super) requests: f64,
-    pub(super) duration_ms: f64,
-    pub(super) request_bytes: f64,
-    pub(super) response_bytes: f64,
-    pub(super) buckets: [f64; BUCKETS],
-}
-
-impl Totals {
-    fn add(&mut self, delta: &Delta, share: f64) {
-        self.requests += delta.requests as f64 * share;
-        self.duration_ms += delta.duration_ms as f64 * share;
-        self.request_bytes += delta.request_bytes as f64 * share;
-        self.response_bytes += delta.response_bytes as f64 * share;
-        for (ours, theirs) in self.buckets.iter_mut().zip(delta.buckets) {
-            *ours += theirs as f64 * share;
-        }
-    }
-}
-
-/// A run of encoded deltas; a series may be in it several times.
-#[derive(Clone, Debug, Default)]
-struct Slot(Vec<u8>);
-
-impl Slot {
-    fn push(&mut self, id: Id, delta: &Delta) {
-        for number in [
-            id,
-            delta.requests,
-            delta.duration_ms,
-            delta.request_bytes,
-            delta.response_bytes,
-        ] {
-            self.number(number);
-        }
-        let filled = delta.buckets.iter().filter(|count| **count > 0).count();
-        self.0.push(filled as u8);
-        for (index, count) in delta.buckets.iter().enumerate() {
-            if *count > 0 {
-                self.0.push(index as u8);
-                self.number(*count);
-            }
-        }
-    }
-
-    /// Seven bits a byte, the lowest first.
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (Id, Delta)> {
-        let mut rest = self.0.as_slice();
-        std::iter::from_fn(move || read(&mut rest))
-    }
-}
-
-fn read(rest: &mut &[u8]) -> Option<(Id, Delta)> {
-    let id = read_number(rest)?;
-    let mut delta = Delta {
-        requests: read_number(rest)?,
-        duration_ms: read_number(rest)?,
-        request_bytes: read_number(rest)?,
-        response_bytes: read_number(rest)?,
-        buckets: [0; BUCKETS],
-    };
-    for _ in 0..read_byte(rest)? {
-        let index = usize::from(read_byte(rest)?);
-        *delta.buckets.get_mut(index)? = read_number(rest)?;
-    }
-    Some((id, delta))
-}
-
-fn read_byte(rest: &mut &[u8]) -> Option<u8> {
-    let (first, others) = rest.split_first()?;
-    *rest = others;
-    Some(*first)
-}
-
-fn read_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    let mut shift = 0;
-    loop {
-        let byte = read_byte(rest)?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-        shift += 7;
-        if shift > 63 {
-            return None;
-        }
-    }
-}
+use super::delta::{Delta, Id, Slot, Totals};
 
 /// All slots, by time in seconds since 1970.
 #[derive(Debug, Default)]
@@ -189,9 +36,9 @@ impl Slots {
             self.minutes.get_mut(&minute)
         };
         for slot in fine.into_iter().chain(sum) {
-            let before = slot.0.capacity();
+            let before = slot.capacity();
             slot.push(id, delta);
-            self.bytes += slot.0.capacity() - before;
+            self.bytes += slot.capacity() - before;
         }
     }
 
@@ -216,9 +63,9 @@ impl Slots {
     fn seal(&mut self, minute: u64) {
         let mut sums: BTreeMap<Id, Delta> = BTreeMap::new();
         for (_, slot) in self.seconds.range_mut(minute * 60..(minute + 1) * 60) {
-            let before = slot.0.capacity();
-            slot.0.shrink_to_fit();
-            self.bytes -= before - slot.0.capacity();
+            let before = slot.capacity();
+            slot.shrink();
+            self.bytes -= before - slot.capacity();
             for (id, delta) in slot.iter() {
                 sums.entry(id).or_default().add(&delta);
             }
@@ -227,8 +74,8 @@ impl Slots {
         for (id, delta) in &sums {
             slot.push(*id, delta);
         }
-        slot.0.shrink_to_fit();
-        self.bytes += slot.0.capacity();
+        slot.shrink();
+        self.bytes += slot.capacity();
         self.minutes.insert(minute, slot);
     }
 
@@ -240,7 +87,7 @@ impl Slots {
         let kept = self.minutes.split_off(&(second / 60));
         let old_minutes = std::mem::replace(&mut self.minutes, kept);
         for slot in old_seconds.values().chain(old_minutes.values()) {
-            self.bytes -= slot.0.capacity();
+            self.bytes -= slot.capacity();
         }
     }
 
@@ -251,13 +98,13 @@ impl Slots {
         if let Some(minute) = first.filter(|minute| self.minutes.contains_key(minute)) {
             let kept = self.seconds.split_off(&((minute + 1) * 60));
             let old = std::mem::replace(&mut self.seconds, kept);
-            self.bytes -= old.values().map(|slot| slot.0.capacity()).sum::<usize>();
+            self.bytes -= old.values().map(Slot::capacity).sum::<usize>();
             self.coarse_before = minute + 1;
             return true;
         }
         match self.minutes.pop_first() {
             Some((_, slot)) => {
-                self.bytes -= slot.0.capacity();
+                self.bytes -= slot.capacity();
                 true
             }
             None => false,
@@ -307,7 +154,7 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUCKETS, Delta, Slot, Slots};
+    use super::{Delta, Slots};
 
     fn requests(requests: u64) -> Delta {
         Delta {
@@ -318,30 +165,6 @@ mod tests {
 
     fn sum(slots: &Slots, first: u64, last: u64) -> f64 {
         slots.sum(first, last).values().map(|t| t.requests).sum()
-    }
-
-    #[test]
-    fn any_delta_survives_encoding() {
-        let mut full = Delta {
-            requests: u64::MAX,
-            duration_ms: 128,
-            request_bytes: 0,
-            response_bytes: 1 << 62,
-            buckets: [0; BUCKETS],
-        };
-        full.buckets[0] = 1;
-        full.buckets[BUCKETS - 1] = u64::MAX;
-        let mut slot = Slot::default();
-        slot.push(7, &full);
-        slot.push(u64::MAX, &Delta::default());
-        let read: Vec<_> = slot.iter().collect();
-        assert_eq!(read, [(7, full), (u64::MAX, Delta::default())]);
-    }
-
-    #[test]
-    fn a_broken_slot_ends_instead_of_looping() {
-        let slot = Slot(vec![0xff; 40]);
-        assert_eq!(slot.iter().count(), 0);
     }
 
     #[test]

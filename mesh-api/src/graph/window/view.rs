@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::slots::{BOUNDS, Totals};
+use super::delta::{BOUNDS, Totals};
 use crate::graph::labels::{Label, Labels, Sample};
 use crate::graph::promql::{Measure, Metric, Query, round};
 
@@ -140,7 +140,7 @@ fn quantile(q: f64, counts: &[f64; BOUNDS.len() + 1]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::quantile;
-    use crate::graph::window::slots::BUCKETS;
+    use crate::graph::window::delta::BUCKETS;
 
     fn counts(filled: &[(usize, f64)]) -> [f64; BUCKETS] {
         let mut counts = [0.0; BUCKETS];

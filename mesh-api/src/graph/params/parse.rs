@@ -1,216 +1,19 @@
-//! What is asked of the graph: Kiali's query parameters, parsed once, with errors that name the
-//! parameter and what it takes.
-//!
-//! Two levels: what was typed (name/value pairs of the URL) and what it means ([`GraphQuery`]).
-//! [`super::engine`] turns the latter into queries.
+//! From the name/value pairs of a URL to a [`GraphQuery`].
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-/// What the nodes of a graph are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GraphType {
-    /// One node per app, its versions added up.
-    App,
-    /// One node per app and version, boxed by app.
-    VersionedApp,
-    /// One node per workload.
-    Workload,
-    /// One node per service.
-    Service,
-}
+use super::{
+    Ambient, Appenders, BoxBy, GraphQuery, GraphType, NodeScope, ParamError, Rate, ResponseTime,
+    Scope, Throughput,
+};
 
-impl GraphType {
-    /// As it is written in URLs and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GraphType::App => "app",
-            GraphType::VersionedApp => "versionedApp",
-            GraphType::Workload => "workload",
-            GraphType::Service => "service",
-        }
-    }
-}
-
-/// What the graph is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything that goes into, out of and through these namespaces.
-    Namespaces(BTreeSet<String>),
-    /// One node and its neighbours.
-    Node {
-        /// The node's namespace.
-        namespace: String,
-        /// Which node of it.
-        node: NodeScope,
-    },
-}
-
-/// The node of a node graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeScope {
-    /// A workload by name.
-    Workload(String),
-    /// An app, or one version of it.
-    App(String, Option<String>),
-    /// A service by its short name.
-    Service(String),
-}
-
-/// Which rate of gRPC or TCP is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rate {
-    /// The protocol is left out.
-    None,
-    /// Requests (gRPC and HTTP).
-    Requests,
-    /// Messages or bytes from client to server.
-    Sent,
-    /// Messages or bytes from server to client.
-    Received,
-    /// Both directions.
-    Total,
-}
-
-/// Whether reports of ambient proxies count; only the text of the queries depends on it here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ambient {
-    /// Neither kind.
-    None,
-    /// Both kinds.
-    Total,
-    /// Only waypoints.
-    Waypoint,
-    /// Only ztunnels.
-    Ztunnel,
-}
-
-impl Ambient {
-    pub(super) fn has_waypoints(self) -> bool {
-        matches!(self, Ambient::Total | Ambient::Waypoint)
-    }
-
-    pub(super) fn has_ztunnels(self) -> bool {
-        matches!(self, Ambient::Total | Ambient::Ztunnel)
-    }
-}
-
-/// How an edge's response time is computed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ResponseTime {
-    /// The mean.
-    Average,
-    /// A quantile between 0 and 1.
-    Quantile(f64),
-}
-
-/// Which direction an edge's throughput counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throughput {
-    /// Bytes of requests, as the source reports them.
-    Request,
-    /// Bytes of responses, as the destination reports them.
-    Response,
-}
-
-/// What decorates nodes and edges beyond their traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appenders {
-    /// mTLS share and principals per edge.
-    pub security_policy: bool,
-    /// Response time per edge.
-    pub response_time: bool,
-    /// Bytes per second per edge.
-    pub throughput: bool,
-    /// Health of nodes and edges.
-    pub health: bool,
-    /// Badges from the configuration: gateways, virtual services.
-    pub istio: bool,
-}
-
-impl Appenders {
-    /// Everything.
-    pub const ALL: Appenders = Appenders {
-        security_policy: true,
-        response_time: true,
-        throughput: true,
-        health: true,
-        istio: true,
-    };
-    /// Only what is always run.
-    pub const NONE: Appenders = Appenders {
-        security_policy: false,
-        response_time: false,
-        throughput: false,
-        health: false,
-        istio: false,
-    };
-}
-
-/// Which boxes are drawn around nodes; app graphs always box their apps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BoxBy {
-    /// Nodes of one app.
-    pub app: bool,
-    /// Nodes of one namespace.
-    pub namespace: bool,
-    /// Nodes of one cluster.
-    pub cluster: bool,
-}
-
-/// A graph that is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GraphQuery {
-    /// Namespaces or one node.
-    pub scope: Scope,
-    /// What the nodes are.
-    pub graph_type: GraphType,
-    /// The window in seconds, at least 1.
-    pub duration: u64,
-    /// The window's end, in seconds since 1970.
-    pub query_time: u64,
-    /// Whether HTTP requests are shown.
-    pub rate_http: bool,
-    /// What is shown of gRPC.
-    pub rate_grpc: Rate,
-    /// What is shown of TCP.
-    pub rate_tcp: Rate,
-    /// Whose reports count.
-    pub ambient: Ambient,
-    /// Whether a service node is put between client and workload.
-    pub inject_service_nodes: bool,
-    /// Whether edges without traffic are shown.
-    pub include_idle_edges: bool,
-    /// Additional boxes.
-    pub box_by: BoxBy,
-    /// Decorations.
-    pub appenders: Appenders,
-    /// How response times are computed.
-    pub response_time: ResponseTime,
-    /// Which throughput is shown.
-    pub throughput: Throughput,
-    /// The cluster of the node of a node graph, if it is named.
-    pub cluster: Option<String>,
-}
-
-/// A parameter that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParamError {
-    /// It is needed and was not given.
-    #[error("the parameter `{0}` is missing: {1}")]
-    Missing(&'static str, &'static str),
-    /// It has a value that means nothing.
-    #[error("the parameter `{name}` cannot be `{value}`: {takes}")]
-    Invalid {
-        /// The parameter.
-        name: &'static str,
-        /// What was given, shortened.
-        value: String,
-        /// What it takes.
-        takes: &'static str,
-    },
-}
+/// Longest name of a namespace, workload, app, version or service.
+const LONGEST_NAME: usize = 253;
+/// Most namespaces of one graph.
+const MOST_NAMESPACES: usize = 200;
+/// The window when none is asked for, as Kiali's.
+const DEFAULT_DURATION: u64 = 600;
 
 fn invalid(name: &'static str, value: &str, takes: &'static str) -> ParamError {
     ParamError::Invalid {
@@ -219,13 +22,6 @@ fn invalid(name: &'static str, value: &str, takes: &'static str) -> ParamError {
         takes,
     }
 }
-
-/// Longest name of a namespace, workload, app, version or service.
-const LONGEST_NAME: usize = 253;
-/// Most namespaces of one graph.
-const MOST_NAMESPACES: usize = 200;
-/// The window when none is asked for, as Kiali's.
-const DEFAULT_DURATION: u64 = 600;
 
 impl GraphQuery {
     /// A graph of whole namespaces, with Kiali's defaults.
@@ -452,7 +248,7 @@ impl GraphQuery {
 }
 
 /// Whole seconds since 1970; a time before it is 1970.
-pub(super) fn seconds(time: SystemTime) -> u64 {
+pub(in crate::graph) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
@@ -572,128 +368,5 @@ fn checked_name<'a>(parameter: &'static str, name: &'a str) -> Result<&'a str, P
             name,
             "a name has letters, digits, `-`, `_` and `.`, and at most 253 of them",
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use super::{
-        Ambient, Appenders, GraphQuery, GraphType, NodeScope, ParamError, Rate, ResponseTime,
-        Scope, Throughput,
-    };
-
-    fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
-    }
-
-    fn parse(pairs: &[(&str, &str)]) -> Result<GraphQuery, ParamError> {
-        GraphQuery::namespaces(pairs.iter().copied(), now())
-    }
-
-    #[test]
-    fn has_kialis_defaults() {
-        let query = parse(&[("namespaces", "shop, edge,shop")]).expect("valid");
-        assert_eq!(
-            query.scope,
-            Scope::Namespaces(["edge".to_owned(), "shop".to_owned()].into())
-        );
-        assert_eq!(query.graph_type, GraphType::Workload);
-        assert_eq!((query.duration, query.query_time), (600, 1_764_000_000));
-        assert_eq!(query.appenders, Appenders::ALL);
-        assert_eq!(query.rate_tcp, Rate::Sent);
-        assert_eq!(query.ambient, Ambient::Total);
-        assert_eq!(query.response_time, ResponseTime::Quantile(0.95));
-        assert_eq!(query.throughput, Throughput::Response);
-    }
-
-    #[test]
-    fn takes_every_parameter() {
-        let query = parse(&[
-            ("namespaces", "shop"),
-            ("graphType", "service"),
-            ("duration", "1h30m"),
-            ("queryTime", "1700000000"),
-            ("rateHttp", "none"),
-            ("rateGrpc", "total"),
-            ("rateTcp", "received"),
-            ("includeIdleEdges", "true"),
-            ("boxBy", "namespace,app"),
-            ("appenders", "health,deadNode"),
-            ("responseTime", "avg"),
-            ("throughputType", "request"),
-            ("refreshInterval", "15000"),
-        ])
-        .expect("valid");
-        assert_eq!(query.graph_type, GraphType::Service);
-        assert!(query.inject_service_nodes, "a service graph injects them");
-        assert_eq!((query.duration, query.query_time), (5400, 1_700_000_000));
-        assert!(!query.rate_http);
-        assert_eq!(
-            (query.rate_grpc, query.rate_tcp),
-            (Rate::Total, Rate::Received)
-        );
-        assert!(query.box_by.namespace && query.box_by.app && !query.box_by.cluster);
-        assert_eq!(
-            query.appenders,
-            Appenders {
-                health: true,
-                ..Appenders::NONE
-            }
-        );
-        assert_eq!(query.response_time, ResponseTime::Average);
-        assert_eq!(query.throughput, Throughput::Request);
-    }
-
-    #[test]
-    fn present_and_empty_appenders_are_none() {
-        let query = parse(&[("namespaces", "shop"), ("appenders", "")]).expect("valid");
-        assert_eq!(query.appenders, Appenders::NONE);
-    }
-
-    #[test]
-    fn an_error_names_the_parameter() {
-        let cases = [
-            ("graphType", "bubbles"),
-            ("duration", "0s"),
-            ("duration", "10"),
-            ("duration", "s"),
-            ("duration", "-5m"),
-            ("duration", "999999999999999999w"),
-            ("duration", "1µ"),
-            ("queryTime", "yesterday"),
-            ("rateHttp", "all"),
-            ("rateGrpc", "x"),
-            ("rateTcp", "requests"),
-            ("ambientTraffic", "some"),
-            ("injectServiceNodes", "maybe"),
-            ("includeIdleEdges", ""),
-            ("boxBy", "colour"),
-            ("appenders", "securityPolicy,nonsense"),
-            ("responseTime", "90"),
-            ("throughputType", "both"),
-            ("clusterName", "a b"),
-        ];
-        for (name, value) in cases {
-            let error = parse(&[("namespaces", "shop"), (name, value)])
-                .expect_err("refused")
-                .to_string();
-            assert!(error.contains(&format!("`{name}`")), "{error}");
-        }
-        for value in ["", " , ", "a\"b", "ns/x"] {
-            let error = parse(&[("namespaces", value)]).expect_err("refused");
-            assert!(error.to_string().contains("`namespaces`"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_node_graph_checks_its_names() {
-        let node = NodeScope::App("web".into(), Some("v1".into()));
-        let query = GraphQuery::node("shop", node.clone(), [], now()).expect("valid");
-        assert_eq!(query.requested_namespaces(), ["shop"].into());
-        let error = GraphQuery::node("shop", NodeScope::Service("a b".into()), [], now())
-            .expect_err("refused");
-        assert!(error.to_string().contains("`service`"), "{error}");
     }
 }

@@ -1,0 +1,72 @@
+//! The style sheet of the SVG, for light and dark screens.
+//!
+//! Plain classes, no variables: not every renderer of SVG knows those. Colours tell health, and dashes
+//! tell it again for those who do not see the colours.
+
+pub(super) const FONT: &str =
+    "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif";
+
+/// Geometry and light colours.
+const LIGHT: &str = "\
+text{fill:#1d2733;font-size:13px}
+.bg{fill:#fbfcfd}
+.h{font-size:19px;font-weight:650}
+.s{fill:#5d6b7a;font-size:12px}
+.n{font-weight:600}
+.b{fill:#5d6b7a;font-size:11px}
+.card{fill:#fff;stroke:#c5ced8;stroke-width:1.2}
+.outside{fill:#f1f3f6;stroke:#8a96a3;stroke-width:1.4;stroke-dasharray:5 4}
+.diamond{fill:#eef3fb;stroke:#7f95b5;stroke-width:1.4}
+.box{fill:#edf1f6;fill-opacity:.7;stroke:#c5ced8;stroke-width:1}
+.tab{fill:#dfe6ee}
+.badge{fill:#33475f}
+.badge-text{fill:#fff;font-size:9.5px;font-weight:600}
+.line{fill:none;stroke-linecap:round}
+.pill{fill:#fff;stroke:#dbe1e8;stroke-width:1}
+.p1{font-size:11.5px;font-weight:600}
+.p2{fill:#5d6b7a;font-size:10.5px}
+.err{fill:#c01f35;font-weight:600}
+.word{fill:#a63c06;font-size:10.5px;font-weight:600}
+.legend{fill:#5d6b7a;font-size:11px}
+.rule{stroke:#dbe1e8}
+.fine{stroke:#2c9b5a}.fill-fine{fill:#2c9b5a}
+.degraded{stroke:#d17a00;stroke-dasharray:11 5}.fill-degraded{fill:#d17a00}
+.failing{stroke:#d1293d;stroke-dasharray:9 4 2 4}.fill-failing{fill:#d1293d}
+.tcp{stroke:#2f6fd6}.fill-tcp{fill:#2f6fd6}
+.idle{stroke:#9aa5b1}.fill-idle{fill:#9aa5b1}
+.past{stroke:#a63c06}.fill-past{fill:#a63c06}
+.bypass{stroke-dasharray:2 6}
+.lock{fill:none;stroke:#5d6b7a;stroke-width:1.5}.lock-body{fill:#5d6b7a}
+.open{fill:none;stroke:#c2500f;stroke-width:1.5}.open-body{fill:#c2500f}
+";
+
+/// What a dark screen changes.
+const DARK: &str = "\
+text{fill:#e4e9ef}
+.bg{fill:#11161c}
+.s,.b,.p2,.legend{fill:#98a5b3}
+.card{fill:#1b232d;stroke:#3b4856}
+.outside{fill:#171d25;stroke:#6d7a88}
+.diamond{fill:#1d2838;stroke:#6a83a8}
+.box{fill:#1a212a;stroke:#33404d}
+.tab{fill:#2a3542}
+.badge{fill:#b9cbe0}.badge-text{fill:#11161c}
+.pill{fill:#151b22;stroke:#323e4b}
+.err{fill:#ff7a86}
+.word{fill:#ffa066}
+.rule{stroke:#323e4b}
+.fine{stroke:#4bbf7c}.fill-fine{fill:#4bbf7c}
+.degraded{stroke:#f0a63a}.fill-degraded{fill:#f0a63a}
+.failing{stroke:#ff6370}.fill-failing{fill:#ff6370}
+.tcp{stroke:#6ea3ff}.fill-tcp{fill:#6ea3ff}
+.idle{stroke:#6d7a88}.fill-idle{fill:#6d7a88}
+.past{stroke:#ffa066}.fill-past{fill:#ffa066}
+.lock{stroke:#98a5b3}.lock-body{fill:#98a5b3}
+.open{stroke:#ffa066}.open-body{fill:#ffa066}
+";
+
+/// The whole sheet.
+pub(super) fn sheet() -> String {
+    let dark = DARK.trim_end();
+    format!("{LIGHT}@media (prefers-color-scheme:dark){{\n{dark}\n}}\n")
+}
