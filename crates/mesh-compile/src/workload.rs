@@ -1,23 +1,27 @@
 //! What runs: registered instances in their WorkloadGroups, and WorkloadEntries that were written by hand.
 
+mod labels;
+mod ports;
+
+pub(crate) use labels::{Labels, has_labels};
+pub(crate) use ports::AppPorts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_config::Config;
-use mesh_config::model::{Metadata, TargetPort, WorkloadEntry};
+use mesh_config::model::{Metadata, WorkloadEntry};
 use mesh_xds::Workload;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 
+use self::labels::LabelIndex;
 use crate::service::Port;
 use crate::{Instance, Settings};
 
 /// The workload that a gateway is unless a WorkloadGroup of this name says more.
 const GATEWAY: &str = "istio-ingressgateway";
 const GATEWAY_ACCOUNT: &str = "istio-ingressgateway-service-account";
-
-/// Label keys and values.
-pub(crate) type Labels = BTreeMap<String, String>;
 
 /// What the members of a WorkloadGroup have in common.
 #[derive(Clone, Debug)]
@@ -56,38 +60,6 @@ pub(crate) enum Reach {
     },
     /// In plain text, at the application's own port.
     Plain { address: String },
-}
-
-/// The ports on which an application listens, as far as they are known.
-#[derive(Clone, Debug)]
-pub(crate) struct AppPorts {
-    /// What the instance says of itself; by name, or by number in decimal.
-    own: BTreeMap<String, u16>,
-    /// What its group says.
-    group: Arc<BTreeMap<String, u16>>,
-}
-
-impl AppPorts {
-    /// The port behind a service's target port; `None` if the application has none such. As for Istio's
-    /// workload entries, a port under the service port's name stands for it. Who declares no ports at all has
-    /// every numbered one.
-    pub(crate) fn resolve(&self, target: &TargetPort, service_port: &str) -> Option<u16> {
-        let (name, number) = match target {
-            TargetPort::Name(name) => (name.clone(), None),
-            TargetPort::Number(number) => (number.to_string(), Some(*number)),
-        };
-        let among = |ports: &BTreeMap<String, u16>| {
-            let named = ports
-                .get(&name)
-                .or_else(|| ports.get(service_port))
-                .copied();
-            named.or_else(|| number.filter(|number| ports.values().any(|port| port == number)))
-        };
-        let undeclared = self.own.is_empty() && self.group.is_empty();
-        among(&self.own)
-            .or_else(|| among(&self.group))
-            .or_else(|| number.filter(|_| undeclared))
-    }
 }
 
 /// What the control plane knows of the workload beside a proxy.
@@ -309,98 +281,8 @@ impl Workloads {
     }
 }
 
-/// Whether all labels of a selector are among these. An empty selector is true of everything; where it must
-/// select nothing, [`LabelIndex`] sees to that.
-pub(crate) fn has_labels(labels: &Labels, selector: &Labels) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
-}
-
 /// The SPIFFE id of a service account.
 fn principal(settings: &Settings, namespace: &str, account: &str) -> String {
     let domain = &settings.trust_domain;
     format!("spiffe://{domain}/ns/{namespace}/sa/{account}")
-}
-
-/// Finds what carries some labels without looking at everything.
-#[derive(Debug)]
-struct LabelIndex<T> {
-    /// By namespace, key and value.
-    postings: HashMap<String, HashMap<String, HashMap<String, Vec<T>>>>,
-}
-
-impl<T> Default for LabelIndex<T> {
-    fn default() -> Self {
-        Self {
-            postings: HashMap::new(),
-        }
-    }
-}
-
-impl<T: Clone> LabelIndex<T> {
-    fn add(&mut self, namespace: &str, labels: &Labels, item: &T) {
-        let keys = self.postings.entry(namespace.to_owned()).or_default();
-        for (key, value) in labels {
-            let values = keys.entry(key.clone()).or_default();
-            values.entry(value.clone()).or_default().push(item.clone());
-        }
-    }
-
-    /// What carries all labels of the selector, in the order of adding: the rarest of its labels is looked up,
-    /// the others are left to `fits`. An empty selector selects nothing.
-    fn select(&self, namespace: &str, selector: &Labels, fits: impl Fn(&T) -> bool) -> Vec<T> {
-        let Some(keys) = self.postings.get(namespace) else {
-            return Vec::new();
-        };
-        let posting = |(key, value)| keys.get(key).and_then(|values| values.get(value));
-        let postings: Option<Vec<&Vec<T>>> = selector.iter().map(posting).collect();
-        postings
-            .and_then(|postings| postings.into_iter().min_by_key(|posting| posting.len()))
-            .map(|rarest| rarest.iter().filter(|item| fits(item)).cloned().collect())
-            .unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::AppPorts;
-    use mesh_config::model::TargetPort;
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    fn ports(own: &[(&str, u16)], group: &[(&str, u16)]) -> AppPorts {
-        let map = |pairs: &[(&str, u16)]| -> BTreeMap<String, u16> {
-            pairs
-                .iter()
-                .map(|(name, port)| ((*name).to_owned(), *port))
-                .collect()
-        };
-        AppPorts {
-            own: map(own),
-            group: Arc::new(map(group)),
-        }
-    }
-
-    #[test]
-    fn a_target_port_is_found_by_name_number_or_the_service_ports_name() {
-        let number = TargetPort::Number(80);
-        let name = TargetPort::Name("web".into());
-        for (own, group, target, expected) in [
-            (&[("80", 4711)][..], &[("80", 1)][..], &number, Some(4711)),
-            (&[("http", 4711)], &[], &number, Some(4711)),
-            (&[("x", 80)], &[], &number, Some(80)),
-            (&[("x", 81)], &[], &number, None),
-            (&[("x", 81)], &[("y", 80)], &number, Some(80)),
-            (&[], &[], &number, Some(80)),
-            (&[("web", 4711)], &[("web", 1)], &name, Some(4711)),
-            (&[("80", 4711)], &[("web", 8080)], &name, Some(8080)),
-            (&[], &[("http", 8080)], &name, Some(8080)),
-            (&[], &[], &name, None),
-            (&[("80", 80)], &[], &name, None),
-        ] {
-            let found = ports(own, group).resolve(target, "http");
-            assert_eq!(found, expected, "{own:?} {group:?} {target:?}");
-        }
-    }
 }
