@@ -12,7 +12,7 @@
 //!   slow proxy costs no memory.
 //! - A rejection ends nothing, and the rejected content is not sent again until it changes.
 //!
-//! What the proxy holds is in [`channel`], what an operator may know of it in [`TypeStatus`]. The other end is
+//! What the proxy holds is in `channel.rs`, what an operator may know of it in [`TypeStatus`]. The other end is
 //! [`crate::client::DeltaClient`].
 
 mod channel;
