@@ -3,16 +3,26 @@
 //!
 //! - `http` is the config API and the views; `store` keeps the objects, on disk; `config_dir` follows a
 //!   directory of files;
-//! - [`graph`] turns what proxies report into a picture of the mesh.
+//! - `registry` knows which workloads run; `publish` compiles both into the model of the mesh;
+//! - `ads` serves each proxy its part of the model;
+//! - `telemetry` takes in what proxies report, and [`graph`] turns it into a picture of the mesh.
 //!
 //! [`start`] puts it together; `main.rs` is that and the flags in [`Args`].
 
+mod ads;
 mod config_dir;
 pub mod graph;
 mod http;
 mod metrics;
+mod peer;
+mod publish;
+mod registry;
+mod serve_xds;
 mod settings;
 mod store;
+mod telemetry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,9 +36,16 @@ use tokio::task::JoinSet;
 
 pub use settings::{Args, Settings};
 
+use crate::ads::{Ads, Proxies};
 use crate::config_dir::ConfigDir;
+use crate::graph::Window;
+use crate::http::{Graphs, Views};
 use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::registry::{Registry, RegistryService};
+use crate::serve_xds::Services;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// A control plane at work.
 #[derive(Debug)]
@@ -69,46 +86,123 @@ pub async fn start(
     }
     let metrics = Metrics::new(&process.registry).context("cannot register the metrics")?;
     let store = Arc::new(Store::open(&settings.state_dir)?);
+    let registry = Registry::open(&settings.state_dir)?;
     let config_dir = match &settings.config_dir {
         Some(path) => Some(ConfigDir::open(path, Arc::clone(&store))?),
         None => None,
     };
-    let mut tasks = JoinSet::new();
-    let shutdown = process.shutdown;
-    let counted = metrics.clone();
-    tasks.spawn(mirror(store.subscribe(), shutdown.clone(), move |view| {
-        counted.count_objects(view);
-    }));
+    let xds = bind("--listen-xds", settings.listen_xds).await?;
     let http = bind("--listen-http", settings.listen_http).await?;
     let admin = bind("--listen-metrics", settings.listen_metrics).await?;
-    let mut addresses = BTreeMap::new();
-    addresses.insert("http", http.local_addr()?);
-    addresses.insert("metrics", admin.local_addr()?);
+    let addresses = BTreeMap::from([
+        ("xds", xds.local_addr()?),
+        ("http", http.local_addr()?),
+        ("metrics", admin.local_addr()?),
+    ]);
 
-    tracing::debug!(id = %identity.id(), "serving as");
-    if let Some(config_dir) = config_dir {
-        let gauge = metrics.config_dir_errors.clone();
-        tasks.spawn(mirror(
-            config_dir.errors(),
+    let Process {
+        registry: exposed,
+        shutdown,
+        readiness,
+        ..
+    } = process;
+    let publisher = Publisher::new(
+        Arc::clone(&store),
+        Arc::clone(&registry),
+        mesh_compile::Settings {
+            trust_domain: identity.id().trust_domain().as_str().to_owned(),
+            ..mesh_compile::Settings::default()
+        },
+        metrics.clone(),
+    );
+    let published = publisher.subscribe();
+    let proxies = Proxies::new(metrics.connected_proxies.clone());
+    let window = Arc::new(Window::new());
+    let services = Services {
+        ads: Ads::new(
+            Arc::clone(&store),
+            published.clone(),
+            Arc::clone(&proxies),
+            metrics.clone(),
             shutdown.clone(),
-            move |count| {
-                gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
-            },
-        ));
+        ),
+        registry: RegistryService::new(Arc::clone(&registry), Arc::clone(&store), shutdown.clone()),
+        telemetry: Telemetry::new(
+            Arc::clone(&window),
+            Arc::clone(&store),
+            metrics.clone(),
+            shutdown.clone(),
+        ),
+    };
+    let routes = http::config_api(Arc::clone(&store), readiness.clone())
+        .merge(http::views(Views {
+            published: published.clone(),
+            proxies: Arc::clone(&proxies),
+        }))
+        .merge(http::graphs(Graphs {
+            window,
+            store: Arc::clone(&store),
+            published,
+            proxies,
+        }));
+
+    let mut tasks = JoinSet::new();
+    count(
+        &mut tasks,
+        &metrics,
+        &store,
+        &registry,
+        config_dir.as_ref(),
+        &shutdown,
+    );
+    if let Some(config_dir) = config_dir {
         tasks.spawn(config_dir.run(shutdown.clone()));
     }
-    let routes = http::closed(http::config_api(
-        Arc::clone(&store),
-        process.readiness.clone(),
-    ));
-    tasks.spawn(http::serve(http, routes, shutdown.clone()));
-    let routes = admin::metrics(process.registry).merge(admin::health(process.readiness));
+    tasks.spawn(registry.run(shutdown.clone()));
+    tasks.spawn(publisher.run(shutdown.clone()));
+    tasks.spawn(services.serve(xds, identity, shutdown.clone()));
+    tasks.spawn(http::serve(http, http::closed(routes), shutdown.clone()));
+    let routes = admin::metrics(exposed).merge(admin::health(readiness));
     tasks.spawn(async move {
         if let Err(error) = admin::serve(admin, routes, shutdown).await {
             tracing::error!(%error, "metrics are not served any more");
         }
     });
     Ok(Running { addresses, tasks })
+}
+
+/// Keeps the gauges up to date.
+fn count(
+    tasks: &mut JoinSet<()>,
+    metrics: &Metrics,
+    store: &Store,
+    registry: &Arc<Registry>,
+    config_dir: Option<&ConfigDir>,
+    shutdown: &Shutdown,
+) {
+    let objects = metrics.clone();
+    tasks.spawn(mirror(store.subscribe(), shutdown.clone(), move |view| {
+        objects.count_objects(view);
+    }));
+    let instances = metrics.registered_instances.clone();
+    let counted = Arc::clone(registry);
+    tasks.spawn(mirror(registry.subscribe(), shutdown.clone(), move |_| {
+        instances.set(gauge(counted.len()));
+    }));
+    if let Some(config_dir) = config_dir {
+        let errors = metrics.config_dir_errors.clone();
+        tasks.spawn(mirror(
+            config_dir.errors(),
+            shutdown.clone(),
+            move |count| {
+                errors.set(gauge(*count));
+            },
+        ));
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Shows each new value to `each`, beginning with the present one, until the stop.

@@ -1,11 +1,12 @@
 //! The config API over HTTP, in the Kubernetes API's paths and shapes.
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
-//! [`discovery`] says what there is. [`guard`] keeps web pages out, [`serve`] sets the limits.
+//! [`discovery`] says what there is. [`views`] and [`graph`] show what the mesh does. [`guard`] keeps web pages out, [`serve`] sets the limits.
 
 mod apply;
 mod body;
 mod discovery;
+mod graph;
 mod guard;
 mod path;
 mod query;
@@ -14,6 +15,7 @@ mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
+mod views;
 mod warning;
 
 use std::sync::Arc;
@@ -25,8 +27,10 @@ use axum::routing::{any, get, post};
 use http::{Method, StatusCode, Uri};
 use mesh_process::Readiness;
 
+pub(crate) use graph::{Graphs, graphs};
 pub(crate) use serve::serve;
 use status::{ApiError, Reason};
+pub(crate) use views::{Views, views};
 
 use crate::store::Store;
 

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 pub(crate) use disk::DiskError;
 use disk::{Disk, FileChange};
+pub(crate) use disk::{read_json, write_json};
 pub(crate) use refusal::Refusal;
 pub(crate) use refusal::place;
 use refusal::sentences;

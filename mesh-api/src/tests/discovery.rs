@@ -1,0 +1,134 @@
+//! Discovery over mutual TLS: what proxies get, and what is known of them.
+
+use super::*;
+
+#[tokio::test]
+async fn each_proxy_gets_what_concerns_it_and_says_what_it_made_of_it() {
+    let state = tempfile::tempdir().unwrap();
+    let plane = Plane::start(state.path()).await;
+    plane.apply(SHOP).await;
+    let mut edge = Xds::open(&plane, GATEWAY_ACCOUNT, &gateway())
+        .await
+        .unwrap();
+    let mut proxy = Xds::open(&plane, ("shop", "web"), &sidecar("web-v1"))
+        .await
+        .unwrap();
+    proxy
+        .until(None, |client| {
+            client
+                .held()
+                .get(ResourceType::Listener, "virtualInbound")
+                .is_some()
+        })
+        .await
+        .unwrap();
+
+    // No Gateway, no listener; with one there is, and the proxy rejects it.
+    plane.apply(GATEWAY).await;
+    edge.until(Some("0.0.0.0_80"), |_| false).await.unwrap();
+    assert!(edge.seen[&ResourceType::Listener].contains("0.0.0.0_80"));
+    assert!(!proxy.seen[&ResourceType::Listener].contains("0.0.0.0_80"));
+    // An answer to a later request means that the rejection was taken in.
+    let barrier = BTreeSet::from(["http.80".to_owned()]);
+    let request = edge.client.subscribe(ResourceType::Route, barrier).unwrap();
+    edge.send(request).await;
+    edge.until(None, |client| {
+        client.held().get(ResourceType::Route, "http.80").is_some()
+    })
+    .await
+    .unwrap();
+
+    let proxies = plane.get("/api/mesh/proxies").await;
+    let proxies = proxies["proxies"].as_array().unwrap();
+    assert_eq!(proxies.len(), 2);
+    let edge_view = proxies
+        .iter()
+        .find(|proxy| proxy["kind"] == "gateway")
+        .unwrap();
+    assert_eq!(edge_view["workload"], "istio-ingressgateway");
+    let listeners = &edge_view["types"]["LDS"];
+    assert_eq!(listeners["status"], "REJECTED");
+    assert_eq!(listeners["rejected"], json!(["0.0.0.0_80"]));
+    let reason = listeners["lastRejection"]["reason"].as_str().unwrap();
+    assert!(reason.contains("no such thing"), "{reason}");
+    let (_, metrics) = plane.call("metrics", "GET", "/metrics", "").await;
+    assert!(
+        metrics.contains("mesh_api_xds_rejections_total{type=\"LDS\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("mesh_api_connected_proxies 2"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("mesh_api_objects{group=\"networking.istio.io\",kind=\"Gateway\"} 1"),
+        "{metrics}"
+    );
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_must_be_who_it_says_and_speak_delta() {
+    let state = tempfile::tempdir().unwrap();
+    let plane = Plane::start(state.path()).await;
+    plane.apply(SHOP).await;
+    for (account, node, code) in [
+        (
+            ("shop", "client"),
+            sidecar("web-v1"),
+            Code::PermissionDenied,
+        ),
+        (("shop", "client"), sidecar("web-v9"), Code::NotFound),
+        (("shop", "client"), gateway(), Code::PermissionDenied),
+    ] {
+        let mut proxy = Xds::open(&plane, account, &node).await.unwrap();
+        let refused = proxy.until(None, |_| false).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{}", refused.message());
+    }
+    let mut stub = AggregatedDiscoveryServiceClient::new(plane.channel("shop", "client"));
+    let refused = stub
+        .stream_aggregated_resources(tokio_stream::iter([DiscoveryRequest::default()]))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert!(
+        refused.message().contains("DELTA_GRPC"),
+        "{}",
+        refused.message()
+    );
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn objects_of_the_config_directory_reach_proxies() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("shop.yaml"), SHOP).unwrap();
+    let plane = Plane::start_by(Authority::new("cluster.local"), state.path(), |settings| {
+        settings.config_dir = Some(directory.path().to_owned());
+    });
+    let plane = plane.await.unwrap();
+    let mut edge = Xds::open(&plane, GATEWAY_ACCOUNT, &gateway())
+        .await
+        .unwrap();
+    std::fs::write(directory.path().join("gateway.yaml"), GATEWAY).unwrap();
+    edge.until(None, |client| {
+        client
+            .held()
+            .get(ResourceType::Listener, "0.0.0.0_80")
+            .is_some()
+    })
+    .await
+    .unwrap();
+    let listener = edge
+        .client
+        .held()
+        .get(ResourceType::Listener, "0.0.0.0_80")
+        .unwrap();
+    assert_eq!(listener.decode::<Listener>().unwrap().name, "0.0.0.0_80");
+    let path = "/apis/networking.istio.io/v1/namespaces/shop/gateways/edge";
+    let (code, text) = plane.call("http", "DELETE", path, "").await;
+    assert_eq!(code, 403);
+    assert!(text.contains("gateway.yaml:2"), "{text}");
+    plane.stop().await;
+}
