@@ -2,13 +2,15 @@
 
 use std::io::IsTerminal as _;
 
+use std::sync::{Mutex, OnceLock, PoisonError};
+
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, reload};
 
 use crate::args::{CommonArgs, LogFormat};
 
@@ -35,9 +37,53 @@ pub enum LogsError {
         /// The exporter's words.
         reason: String,
     },
+    /// Nobody set up logging, so there is no level to change.
+    #[error("logging is not set up in this process")]
+    NotSetUp,
     /// Somebody set up logging before.
     #[error("logging is already set up in this process: {0}")]
     Again(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// The level of a process, which has one, and how to change it.
+struct Level {
+    current: Mutex<String>,
+    set: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// What is logged now, in the form of `--log-level`; `None` if logging is not set up.
+#[must_use]
+pub fn level() -> Option<String> {
+    let level = LEVEL.get()?;
+    Some(
+        level
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    )
+}
+
+/// Changes what is logged, until the process ends.
+///
+/// # Errors
+///
+/// [`LogsError::Level`] if it is not understood, [`LogsError::NotSetUp`] if nothing is logged at all.
+pub fn set_level(directives: &str) -> Result<(), LogsError> {
+    let filter = parse_level(directives)?;
+    let level = LEVEL.get().ok_or(LogsError::NotSetUp)?;
+    (level.set)(filter).map_err(|_| LogsError::NotSetUp)?;
+    directives.clone_into(&mut level.current.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(())
+}
+
+fn parse_level(directives: &str) -> Result<EnvFilter, LogsError> {
+    EnvFilter::try_new(directives).map_err(|error| LogsError::Level {
+        given: directives.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// Keeps the span exporter alive; when dropped, the spans that still wait are sent.
@@ -63,10 +109,7 @@ impl Drop for Logs {
 ///
 /// [`LogsError`], in words for the user.
 pub fn init(service: &'static str, args: &CommonArgs) -> Result<Logs, LogsError> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| LogsError::Level {
-        given: args.log_level.clone(),
-        reason: error.to_string(),
-    })?;
+    let (filter, handle) = reload::Layer::new(parse_level(&args.log_level)?);
     // Colours are for terminals: in a file or a pipe they are noise.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -88,6 +131,10 @@ pub fn init(service: &'static str, args: &CommonArgs) -> Result<Logs, LogsError>
         .with(lines)
         .with(filter)
         .try_init()?;
+    LEVEL.get_or_init(|| Level {
+        current: Mutex::new(args.log_level.clone()),
+        set: Box::new(move |filter| handle.reload(filter)),
+    });
     Ok(Logs { spans })
 }
 
@@ -104,4 +151,37 @@ fn span_exporter(service: &'static str, endpoint: &str) -> Result<SdkTracerProvi
         .with_batch_exporter(exporter)
         .with_resource(Resource::builder().with_service_name(service).build())
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Sample {
+        #[command(flatten)]
+        common: CommonArgs,
+    }
+
+    // The only test of this crate that sets up logging, which a process can do once.
+    #[tokio::test]
+    async fn the_level_can_be_changed_while_the_process_runs() {
+        assert_eq!(level(), None);
+        assert!(matches!(set_level("debug"), Err(LogsError::NotSetUp)));
+        let args = Sample::parse_from(["sample", "--log-level", "warn"]).common;
+        let _logs = init("sample", &args).unwrap();
+        assert_eq!(level().as_deref(), Some("warn"));
+        assert!(!tracing::enabled!(tracing::Level::DEBUG));
+        set_level("debug").unwrap();
+        assert!(tracing::enabled!(tracing::Level::DEBUG));
+        assert_eq!(level().as_deref(), Some("debug"));
+        let error = set_level("loud=very").unwrap_err().to_string();
+        assert!(
+            error.contains("loud=very") && error.contains("info"),
+            "{error}"
+        );
+        assert_eq!(level().as_deref(), Some("debug"));
+    }
 }
