@@ -82,6 +82,22 @@ impl Svid {
     }
 }
 
+impl Svid {
+    /// The leaf's serial number in hexadecimal, as `openssl x509 -serial` shows it.
+    ///
+    /// # Errors
+    /// If the leaf cannot be read, which [`Svid::new`] has ruled out.
+    pub fn serial(&self) -> Result<String, SvidError> {
+        let (_, parsed) =
+            X509Certificate::from_der(self.leaf()).map_err(|_| CertificateNameError::Malformed)?;
+        Ok(parsed
+            .raw_serial()
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect())
+    }
+}
+
 impl Drop for Svid {
     fn drop(&mut self) {
         self.key.zeroize();

@@ -1,19 +1,33 @@
 //! The data plane: xDS resources become an immutable [`snapshot::Snapshot`], and one straight
 //! function carries each request through it.
+//!
+//! Two halves meet at the snapshot. The control half follows the control plane and publishes snapshots:
+//! `start.rs` for a proxy's life, `control.rs` for its loop, [`snapshot`] for what comes out. The serving
+//! half takes requests: [`runtime`] for the workers, `pipeline.rs` for a request's way.
 
 mod accept;
+mod admin;
 mod answer;
+mod control;
 mod exchange;
 pub mod fail;
 mod grpc;
 mod http;
+mod metrics;
 mod peer;
 mod pipeline;
+mod registration;
+mod report;
 pub mod runtime;
+pub mod settings;
 pub mod snapshot;
+mod start;
 pub mod steps;
 pub mod telemetry;
 mod tls;
 pub mod upstream;
 mod wire;
 mod worker;
+
+pub use settings::Settings;
+pub use start::{Running, StartError, start};

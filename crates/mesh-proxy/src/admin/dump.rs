@@ -1,0 +1,228 @@
+//! The configuration in a form to read: what requests meet, not what came over the wire.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mesh_xds::{Resource, Workload};
+use serde_json::{Map, Value, json};
+
+use crate::control::{Freshness, View};
+use crate::snapshot::compile::Held;
+use crate::snapshot::{
+    Action, Cluster, FilterChain, HeaderMatcher, HeaderName, Listener, PathMatcher, Route, Router,
+    Snapshot, ValueMatcher, VirtualHost,
+};
+
+/// Everything, with versions.
+pub(super) fn configuration(view: &View, freshness: &Freshness) -> Value {
+    let accepted = &view.accepted;
+    let (state, since) = match freshness {
+        Freshness::Never => ("not reached yet", Value::Null),
+        Freshness::Following => ("following", Value::Null),
+        Freshness::AwaySince(since) => ("away", json!(time(*since))),
+    };
+    let waiting = view.linked.waiting.iter().map(|((kind, name), waiting)| {
+        json!({"type": kind.abbreviation(), "name": name, "for": waiting.reason})
+    });
+    let refused = accepted.refused.iter().map(|((kind, name), refused)| {
+        json!({
+            "type": kind.abbreviation(), "name": name, "version": refused.version,
+            "reason": refused.reason,
+        })
+    });
+    json!({
+        "snapshot": view.linked.snapshot.version,
+        "controlPlane": {"state": state, "since": since},
+        "waiting": waiting.collect::<Vec<_>>(),
+        "refused": refused.collect::<Vec<_>>(),
+        "unbound": view.unbound,
+        "versions": {
+            "CDS": versions(&accepted.clusters),
+            "EDS": versions(&accepted.endpoints),
+            "LDS": versions(&accepted.listeners),
+            "RDS": versions(&accepted.routes),
+        },
+        "listeners": listeners(view),
+        "routes": routes(&view.linked.snapshot),
+        "clusters": clusters(&view.linked.snapshot),
+    })
+}
+
+/// Listeners in force, with their filter chains.
+pub(super) fn listeners(view: &View) -> Value {
+    let listeners = view.linked.snapshot.listeners.values().map(|listener| {
+        json!({
+            "name": &*listener.name,
+            "address": listener.address.to_string(),
+            "direction": format!("{:?}", listener.direction).to_lowercase(),
+            "facesStrangers": listener.edge,
+            "workload": listener.workload.name,
+            "chains": chains(listener),
+        })
+    });
+    listeners.collect()
+}
+
+/// Clusters in force, with their endpoints.
+pub(super) fn clusters(snapshot: &Snapshot) -> Value {
+    let mut clusters: Vec<&Arc<Cluster>> = snapshot.clusters.values().collect();
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    let clusters = clusters.into_iter().map(|cluster| {
+        let endpoints = cluster.endpoints.iter().map(|endpoint| {
+            let tls = endpoint.tls.as_ref().map(|tls| tls.sni.to_str());
+            json!({
+                "address": &*endpoint.address,
+                "workload": workload(&endpoint.workload),
+                "serverName": tls,
+                "activeRequests": endpoint.state.active(),
+            })
+        });
+        json!({
+            "name": &*cluster.name,
+            "service": cluster.service.host,
+            "balance": format!("{:?}", cluster.balance),
+            "http2": cluster.http2,
+            "connectTimeout": humantime::format_duration(cluster.connect_timeout).to_string(),
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        })
+    });
+    clusters.collect()
+}
+
+/// RFC 3339, in UTC, to the second.
+pub(super) fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn versions<T>(held: &BTreeMap<String, Held<T>>) -> Value {
+    let version = |resource: &Arc<Resource>| resource.version.clone();
+    let pairs = held.iter().map(|(name, held)| {
+        let version = held.resource.as_ref().map(version);
+        (name.clone(), version.map_or(Value::Null, Value::String))
+    });
+    Value::Object(pairs.collect())
+}
+
+fn chains(listener: &Listener) -> Value {
+    let exact: BTreeMap<_, _> = listener.chains.exact.iter().collect();
+    let exact = exact
+        .into_iter()
+        .map(|(name, chain)| (Some(name.clone()), chain));
+    let suffix = listener
+        .chains
+        .suffix
+        .iter()
+        .map(|(suffix, chain)| (Some(format!("*{suffix}")), chain));
+    let default = listener.chains.default.iter().map(|chain| (None, chain));
+    let chain = |(name, chain): (Option<String>, &Arc<FilterChain>)| json!({"serverName": name, "tls": chain.tls.is_some(), "routes": &*chain.router.name});
+    exact.chain(suffix).chain(default).map(chain).collect()
+}
+
+/// The routers that listeners use, each once.
+fn routes(snapshot: &Snapshot) -> Value {
+    let mut routers: BTreeMap<&str, &Router> = BTreeMap::new();
+    for listener in snapshot.listeners.values() {
+        let chains = &listener.chains;
+        let suffix = chains.suffix.iter().map(|(_, chain)| chain);
+        for chain in chains.exact.values().chain(suffix).chain(&chains.default) {
+            routers.insert(&chain.router.name, &chain.router);
+        }
+    }
+    let routers = routers.into_values().map(|router| {
+        json!({
+            "name": &*router.name,
+            "ignorePort": router.ignore_port,
+            "virtualHosts": virtual_hosts(router),
+        })
+    });
+    routers.collect()
+}
+
+fn virtual_hosts(router: &Router) -> Value {
+    let exact = router
+        .exact
+        .iter()
+        .map(|(domain, host)| (domain.clone(), host));
+    let suffix = router
+        .suffix
+        .iter()
+        .map(|(suffix, host)| (format!("*{suffix}"), host));
+    let any = router.any.iter().map(|host| ("*".to_owned(), host));
+    let mut hosts: BTreeMap<&str, (&VirtualHost, Vec<String>)> = BTreeMap::new();
+    for (domain, host) in exact.chain(suffix).chain(any) {
+        hosts
+            .entry(&host.name)
+            .or_insert((host, Vec::new()))
+            .1
+            .push(domain);
+    }
+    let hosts = hosts.into_values().map(|(host, mut domains)| {
+        domains.sort_unstable();
+        let routes: Vec<Value> = host.routes.iter().map(|own| route(own)).collect();
+        json!({"name": &*host.name, "domains": domains, "routes": routes})
+    });
+    hosts.collect()
+}
+
+fn route(route: &Route) -> Value {
+    let mut conditions = Map::new();
+    match &route.matcher.path {
+        PathMatcher::Prefix { value, ignore_case } => {
+            conditions.insert("prefix".into(), json!(value));
+            conditions.insert("ignoreCase".into(), json!(ignore_case));
+        }
+        PathMatcher::Exact { value, ignore_case } => {
+            conditions.insert("path".into(), json!(value));
+            conditions.insert("ignoreCase".into(), json!(ignore_case));
+        }
+        PathMatcher::Regex(regex) => {
+            conditions.insert("regex".into(), json!(regex.as_str()));
+        }
+    }
+    let headers: Vec<Value> = route.matcher.headers.iter().map(header).collect();
+    if !headers.is_empty() {
+        conditions.insert("headers".into(), Value::Array(headers));
+    }
+    let action = match &route.action {
+        Action::Forward(forward) => {
+            let targets = forward.split.targets.iter();
+            let targets =
+                targets.map(|(name, weight)| json!({"cluster": &**name, "weight": weight}));
+            json!({"to": targets.collect::<Vec<_>>(), "retries": forward.retries})
+        }
+        Action::Direct { status, body } => {
+            json!({"status": status.as_u16(), "body": String::from_utf8_lossy(body)})
+        }
+    };
+    json!({"name": &*route.name, "match": conditions, "action": action})
+}
+
+fn header(header: &HeaderMatcher) -> Value {
+    let name = match &header.name {
+        HeaderName::Method => ":method",
+        HeaderName::Authority => ":authority",
+        HeaderName::Scheme => ":scheme",
+        HeaderName::Path => ":path",
+        HeaderName::Field(name) => name.as_str(),
+    };
+    let (how, value) = match &header.value {
+        ValueMatcher::Present => ("present", json!(true)),
+        ValueMatcher::Exact(value) => ("exact", json!(value)),
+        ValueMatcher::Prefix(value) => ("prefix", json!(value)),
+        ValueMatcher::Suffix(value) => ("suffix", json!(value)),
+        ValueMatcher::Contains(value) => ("contains", json!(value)),
+        ValueMatcher::Regex(regex) => ("regex", json!(regex.as_str())),
+    };
+    json!({"name": name, how: value, "not": header.invert})
+}
+
+fn workload(workload: &Workload) -> Value {
+    if *workload == Workload::default() {
+        return Value::Null;
+    }
+    json!({
+        "name": workload.name, "namespace": workload.namespace, "version": workload.version,
+        "principal": workload.principal,
+    })
+}

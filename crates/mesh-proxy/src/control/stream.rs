@@ -1,0 +1,119 @@
+//! The one stream to the control plane, kept up: dials, sends, receives, and dials again.
+//!
+//! It knows nothing of resources. A stream that falls silent is noticed by the HTTP/2 pings of the
+//! channel, within 15 s.
+
+use std::sync::Arc;
+
+use mesh_identity::tls::{self, Peers};
+use mesh_identity::{Identity, SpiffeId, grpc};
+use mesh_xds::envoy::discovery::{
+    AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::backoff::Backoff;
+
+/// A whole mesh's resources may come in one message.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// What happens at the stream.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A new stream takes requests.
+    Up(mpsc::UnboundedSender<DeltaDiscoveryRequest>),
+    /// The control plane said something.
+    Response(Box<DeltaDiscoveryResponse>),
+    /// The stream is gone, or could not be opened, and why.
+    Down(String),
+}
+
+/// Keeps the stream up until the receiver of its events is gone.
+pub(crate) async fn keep_up(address: String, identity: Arc<Identity>, events: mpsc::Sender<Event>) {
+    let mut backoff = Backoff::new();
+    loop {
+        let reason = tokio::select! {
+            reason = one_stream(&address, &identity, &events, &mut backoff) => reason,
+            () = events.closed() => return,
+        };
+        if events.send(Event::Down(reason)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.pause()) => {}
+            () = events.closed() => return,
+        }
+    }
+}
+
+/// A channel that nobody but the control plane answers.
+pub(crate) fn control_plane(identity: &Arc<Identity>) -> Arc<rustls::ClientConfig> {
+    let id = SpiffeId::api(identity.id().trust_domain());
+    tls::client_config(identity, Peers::one(id), &[b"h2"])
+}
+
+/// Returns why the stream ended.
+async fn one_stream(
+    address: &str,
+    identity: &Arc<Identity>,
+    events: &mpsc::Sender<Event>,
+    backoff: &mut Backoff,
+) -> String {
+    let channel = match grpc::connect(address, control_plane(identity)).await {
+        Ok(channel) => channel,
+        Err(error) => return error.to_string(),
+    };
+    let (requests, outgoing) = mpsc::unbounded_channel();
+    // Before the call: a server may wait for the first request before it answers.
+    if events.send(Event::Up(requests)).await.is_err() {
+        return String::new();
+    }
+    let mut client =
+        AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    let opened = client
+        .delta_aggregated_resources(UnboundedReceiverStream::new(outgoing))
+        .await;
+    let mut responses = match opened {
+        Ok(response) => response.into_inner(),
+        Err(status) => return in_words(&status),
+    };
+    loop {
+        match responses.message().await {
+            Ok(Some(response)) => {
+                backoff.reset();
+                if events
+                    .send(Event::Response(Box::new(response)))
+                    .await
+                    .is_err()
+                {
+                    return String::new();
+                }
+            }
+            Ok(None) => return "the control plane closed the stream".to_owned(),
+            Err(status) => return in_words(&status),
+        }
+    }
+}
+
+/// A status without the parts that say nothing.
+pub(crate) fn in_words(status: &tonic::Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = if words.is_empty() {
+                more
+            } else {
+                format!("{words}: {more}")
+            };
+        }
+        cause = error.source();
+    }
+    if words.is_empty() {
+        status.code().to_string()
+    } else {
+        words
+    }
+}

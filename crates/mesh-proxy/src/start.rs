@@ -1,0 +1,347 @@
+//! A proxy's life: start everything in order, and stop it in order.
+//!
+//! Start: ports of one's own, workers, the configuration that was kept, the control plane; once that is
+//! in force the proxy is ready, and only then an endpoint. Stop: no endpoint any more, then no new
+//! connections while those there are end in peace, then the last report, and the admin interface last.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_identity::{Identity, disk, grpc};
+use mesh_process::{BindError, Process, Shutdown};
+use mesh_xds::{Workload, mesh};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin};
+use crate::control::cache::Cache;
+use crate::control::sockets::{self, Places, Sockets};
+use crate::control::{Control, Freshness, Parts, stream};
+use crate::metrics::Metrics;
+use crate::runtime::Workers;
+use crate::settings::{Role, Settings, Sidecar};
+use crate::snapshot::Snapshot;
+use crate::snapshot::compile::Context;
+use crate::snapshot::link::Bound;
+use crate::telemetry::Telemetry;
+use crate::{registration, report};
+
+/// The readiness condition of a proxy that stops, in words that complete "waiting for …".
+const STOPPING: &str = "its end: it is draining";
+/// The ports at which a sidecar's listeners ask to be bound; `--listen-…` says where they really are.
+const OUTBOUND_PORT: u16 = 15001;
+const INBOUND_PORT: u16 = 15006;
+const PLAIN_PORT: u16 = 15005;
+
+/// Why a proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Others could reach the admin interface.
+    #[error(
+        "the admin interface asks nobody who they are: --listen-admin must be a loopback address, not {0}"
+    )]
+    PublicAdmin(SocketAddr),
+    /// The certificate names another namespace than the settings.
+    #[error(
+        "the certificate is for {identity}, which is not in the namespace {namespace:?}; set --namespace, or join with a token of the right identity"
+    )]
+    Namespace {
+        /// Whom the certificate names.
+        identity: String,
+        /// The namespace of the settings.
+        namespace: String,
+    },
+    /// A port is taken or forbidden.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The state directory cannot be made.
+    #[error(
+        "cannot use the state directory {directory}: {source}; choose another one with --state-dir"
+    )]
+    State {
+        /// The directory.
+        directory: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A metric exists already in the process's registry.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A worker's thread could not be made.
+    #[error("cannot start the workers: {0}")]
+    Workers(io::Error),
+}
+
+/// A proxy that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// What was bound: `admin`, `metrics`, `ready`, and for a sidecar `outbound`, `inbound`, `plain`.
+    pub addresses: BTreeMap<&'static str, SocketAddr>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    process: Process,
+    settings: Settings,
+    workers: Workers,
+    registration: Option<JoinHandle<()>>,
+    /// The control loop, the report and the servers of metrics, health and admin, each with its stop.
+    control: Task,
+    report: Task,
+    servers: Vec<Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    stop: Shutdown,
+    handle: JoinHandle<()>,
+}
+
+impl Task {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(Shutdown) -> F) -> Self {
+        let stop = Shutdown::new();
+        let handle = tokio::spawn(run(stop.clone()));
+        Self { stop, handle }
+    }
+
+    async fn end(self) {
+        self.stop.trigger();
+        if self.handle.await.is_err() {
+            tracing::warn!("a task of the proxy panicked");
+        }
+    }
+}
+
+/// Starts a proxy. It is ready, as `process.readiness` tells, once it has its configuration.
+///
+/// # Errors
+///
+/// [`StartError`], in words for the user. Nothing runs then.
+pub async fn start(
+    settings: Settings,
+    identity: Arc<Identity>,
+    process: Process,
+) -> Result<Running, StartError> {
+    let id = identity.id();
+    if id.namespace() != settings.namespace {
+        let (identity, namespace) = (id.to_string(), settings.namespace.clone());
+        return Err(StartError::Namespace {
+            identity,
+            namespace,
+        });
+    }
+    if !settings.listen_admin.ip().is_loopback() {
+        return Err(StartError::PublicAdmin(settings.listen_admin));
+    }
+    disk::create_private_dir(&settings.state_dir).map_err(|source| StartError::State {
+        directory: settings.state_dir.display().to_string(),
+        source,
+    })?;
+    let mut addresses = BTreeMap::new();
+    let mut listen = async |name, flag, address| {
+        let listener = mesh_process::bind(flag, address).await?;
+        let bound = listener
+            .local_addr()
+            .map_err(|error| BindError::new(flag, address, error))?;
+        addresses.insert(name, bound);
+        Ok::<_, StartError>(listener)
+    };
+    let admin_socket = listen("admin", "--listen-admin", settings.listen_admin).await?;
+    let metrics_socket = listen("metrics", "--listen-metrics", settings.listen_metrics).await?;
+    let ready_socket = listen("ready", "--listen-ready", settings.listen_ready).await?;
+    let places = match &settings.role {
+        Role::Sidecar(sidecar) => places(sidecar, settings.workers, &mut addresses)?,
+        Role::Gateway(gateway) => Places::Mapped(gateway.port_map.clone()),
+    };
+
+    let telemetry = Telemetry::new(&process.registry)?;
+    let freshness = watch::Sender::new(Freshness::Never);
+    let metrics = Metrics::register(&process.registry, identity.clone(), freshness.subscribe())?;
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+    let workers = Workers::start(
+        settings.workers,
+        snapshots.clone(),
+        identity.clone(),
+        telemetry.clone(),
+    )
+    .map_err(StartError::Workers)?;
+
+    let node = settings.node().to_node();
+    let parts = Parts {
+        context: Context {
+            identity: identity.clone(),
+            workers: settings.workers,
+            workload: Arc::new(Workload {
+                name: settings.workload_name.clone(),
+                namespace: settings.namespace.clone(),
+                principal: id.to_string(),
+                ..Workload::default()
+            }),
+            gateway: matches!(settings.role, Role::Gateway(_)),
+        },
+        sockets: Sockets::new(places, settings.workers),
+        cache: Cache::new(&settings.state_dir, &node.id),
+        snapshots: publish,
+        freshness,
+        readiness: process.readiness.clone(),
+        telemetry: telemetry.clone(),
+        metrics,
+    };
+    let (questions, asked) = mpsc::channel(8);
+    let admin = Admin {
+        questions,
+        freshness: parts.freshness.subscribe(),
+        identity: identity.clone(),
+        process: process.clone(),
+    };
+    let (events, happening) = mpsc::channel(16);
+    let control = Control::new(parts, node);
+    tokio::spawn(stream::keep_up(
+        settings.xds_address.clone(),
+        identity.clone(),
+        events,
+    ));
+    let control = Task::spawn(|stop| control.run(happening, asked, stop));
+
+    let channel = grpc::channel(&settings.xds_address, stream::control_plane(&identity));
+    let registration = match &settings.role {
+        Role::Sidecar(sidecar) => Some(tokio::spawn(registration::keep(
+            channel.clone(),
+            instance(&settings, sidecar, &addresses),
+            process.readiness.clone(),
+            process.shutdown.clone(),
+        ))),
+        Role::Gateway(_) => None,
+    };
+    let report = Task::spawn(|finish| report::keep(channel, telemetry, finish));
+
+    let health = admin::health(process.readiness.clone(), admin.freshness.clone());
+    let metrics = mesh_process::admin::metrics(process.registry.clone());
+    let servers = [
+        (metrics_socket, metrics, "metrics"),
+        (ready_socket, health, "ready"),
+        (admin_socket, admin::router(admin), "admin"),
+    ];
+    let servers = servers.map(|(socket, router, name)| {
+        Task::spawn(move |stop| async move {
+            if let Err(error) = mesh_process::admin::serve(socket, router, stop).await {
+                tracing::error!(%error, name, "a port of the proxy's own has failed");
+            }
+        })
+    });
+    Ok(Running {
+        addresses,
+        snapshots,
+        process,
+        settings,
+        workers,
+        registration,
+        control,
+        report,
+        servers: servers.into(),
+    })
+}
+
+impl Running {
+    /// Where each listener is bound now, by its xDS name.
+    #[must_use]
+    pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
+        let snapshot = self.snapshots.borrow().clone();
+        let listeners = snapshot.listeners.iter();
+        listeners
+            .map(|(name, listener)| (name.clone(), listener.address))
+            .collect()
+    }
+
+    /// Asks the proxy to stop; [`Self::wait`] returns when it has.
+    pub fn drain(&self) {
+        self.process.shutdown.trigger();
+    }
+
+    /// Runs until the process is asked to stop, then stops in order.
+    pub async fn wait(self) {
+        let Self {
+            process,
+            settings,
+            workers,
+            registration,
+            control,
+            report,
+            servers,
+            ..
+        } = self;
+        process.shutdown.wait().await;
+        process.readiness.expect(STOPPING);
+        // It hears the stop itself, and ends once others have heard that we are leaving.
+        if let Some(registration) = registration
+            && registration.await.is_err()
+        {
+            tracing::warn!("the registration panicked");
+        }
+        workers.drain(settings.drain_timeout).await;
+        report.end().await;
+        control.end().await;
+        for server in servers {
+            // Somebody may keep a connection open to look at metrics; the end is not theirs to delay.
+            server.stop.trigger();
+            server.handle.abort();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Binds what a sidecar's listeners will ask for, so that others can be told where it is.
+fn places(
+    sidecar: &Sidecar,
+    workers: usize,
+    addresses: &mut BTreeMap<&'static str, SocketAddr>,
+) -> Result<Places, StartError> {
+    let mut places = BTreeMap::new();
+    let mut bind = |name, flag, port, address| {
+        let bound: Bound = sockets::bind(address, workers)
+            .map_err(|source| BindError::new(flag, address, source))?;
+        addresses.insert(name, bound.address);
+        places.insert(port, bound);
+        Ok::<_, StartError>(())
+    };
+    bind(
+        "outbound",
+        "--listen-outbound",
+        OUTBOUND_PORT,
+        sidecar.listen_outbound,
+    )?;
+    bind(
+        "inbound",
+        "--listen-inbound",
+        INBOUND_PORT,
+        sidecar.listen_inbound,
+    )?;
+    if let Some(plain) = sidecar.listen_plain {
+        bind("plain", "--listen-plain", PLAIN_PORT, plain)?;
+    }
+    Ok(Places::Fixed(places))
+}
+
+/// What the registry is told.
+fn instance(
+    settings: &Settings,
+    sidecar: &Sidecar,
+    addresses: &BTreeMap<&'static str, SocketAddr>,
+) -> mesh::Instance {
+    let port = addresses.get("inbound").map_or(0, SocketAddr::port);
+    let plain = addresses.get("plain");
+    mesh::Instance {
+        namespace: settings.namespace.clone(),
+        workload_group: sidecar.workload_group.clone(),
+        name: settings.workload_name.clone(),
+        address: sidecar.advertise_address.clone(),
+        inbound_port: port.into(),
+        app_ports: sidecar
+            .app_ports
+            .iter()
+            .map(|(name, port)| (name.clone(), (*port).into()))
+            .collect(),
+        plain_address: plain.map_or_else(String::new, |address| {
+            sockets::reachable(*address, &sidecar.advertise_address)
+        }),
+    }
+}
