@@ -18,7 +18,7 @@ use crate::fail::{Fail, Flag, Flags};
 use crate::grpc;
 use crate::peer::{Peer, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
-use crate::steps::headers::{self, MESH_ERROR};
+use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
 use crate::telemetry::{AccessLog, Facts, Measures, Security};
 use crate::upstream::{Lease, Meter, Outgoing};
 use crate::worker::Worker;
@@ -118,12 +118,12 @@ impl Exchange {
         Outgoing::Stream { body, meter }
     }
 
-    pub(crate) fn origin(&self) -> headers::Origin {
+    pub(crate) fn origin(&self) -> headers::Origin<'_> {
         headers::Origin {
             direction: self.standing.listener.direction,
             edge: self.standing.listener.edge,
             tls: self.peer.hello.tls,
-            client: self.peer.hello.address.ip(),
+            client: &self.peer.client,
         }
     }
 
@@ -142,9 +142,9 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn identified(&mut self, id: &HeaderValue) {
+    pub(crate) fn identified(&mut self, headers: &HeaderMap) {
         if let Some(log) = &mut self.log {
-            log.request_id = Some(id.clone());
+            log.request_id = headers.get(REQUEST_ID).cloned();
         }
     }
 

@@ -12,7 +12,7 @@ use mesh_xds::Workload;
 
 use crate::http::limits;
 use crate::snapshot::{Direction, FilterChain, Listener, Snapshot};
-use crate::steps::headers::MESH_WORKLOAD;
+use crate::steps::headers::{MESH_WORKLOAD, address};
 
 /// What is known of a client when its connection begins.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Hello {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) hello: Hello,
+    /// Its address as headers name it.
+    pub(crate) client: HeaderValue,
     standing: Mutex<Arc<Standing>>,
     order: AtomicU8,
     waker: Mutex<Option<Waker>>,
@@ -63,6 +65,7 @@ impl Peer {
     pub(crate) fn new(hello: Hello, standing: Standing, clock: Arc<AtomicU64>) -> Self {
         let now = clock.load(Relaxed);
         Self {
+            client: address(hello.address.ip()),
             hello,
             standing: Mutex::new(Arc::new(standing)),
             order: AtomicU8::new(Order::None as u8),

@@ -40,8 +40,8 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let authority = intake::check(&mut head)?;
     x.asked_for(&authority);
     // Before routing: what a client may not say must not steer either.
-    let id = headers::request(&mut head, x.origin());
-    x.identified(&id);
+    headers::request(&mut head, x.origin());
+    x.identified(&head.headers);
 
     let question = Question {
         authority: authority.to_str().unwrap_or_default(),

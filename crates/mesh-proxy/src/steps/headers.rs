@@ -31,16 +31,23 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
     pub(crate) direction: Direction,
     /// From a stranger.
     pub(crate) edge: bool,
     pub(crate) tls: bool,
-    pub(crate) client: IpAddr,
+    /// The client's address.
+    pub(crate) client: &'a HeaderValue,
 }
 
-/// Makes a request's fields fit for the next hop. Returns its id.
-pub(crate) fn request(head: &mut Parts, origin: Origin) -> HeaderValue {
+/// An address as `x-forwarded-for` has it.
+pub(crate) fn address(client: IpAddr) -> HeaderValue {
+    let text = client.to_canonical().to_string();
+    HeaderValue::try_from(text).expect("an IP address is a header value")
+}
+
+/// Makes a request's fields fit for the next hop.
+pub(crate) fn request(head: &mut Parts, origin: Origin<'_>) {
     let headers = &mut head.headers;
     let wants_trailers = headers.get_all(header::TE).iter().any(|line| {
         let mut codings = line.as_bytes().split(|b| *b == b',');
@@ -74,7 +81,7 @@ pub(crate) fn request(head: &mut Parts, origin: Origin) -> HeaderValue {
     } else if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    headers.entry(REQUEST_ID).or_insert_with(request_id).clone()
+    headers.entry(REQUEST_ID).or_insert_with(request_id);
 }
 
 /// Makes a response's fields fit for the client, if it is one that can be passed on.
@@ -150,16 +157,20 @@ fn strip_claims(headers: &mut HeaderMap) {
     }
 }
 
-fn forwarded_for(headers: &mut HeaderMap, client: IpAddr) {
-    let mut list = BytesMut::with_capacity(48);
-    for line in headers.get_all(FORWARDED_FOR) {
-        list.put_slice(line.as_bytes());
-        list.put_slice(b",");
+fn forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
+    if !headers.contains_key(FORWARDED_FOR) {
+        headers.insert(FORWARDED_FOR, client.clone());
+        return;
     }
-    list.put_slice(client.to_canonical().to_string().as_bytes());
-    // Lines that were header values, commas and an address are a header value.
-    if let Ok(value) = HeaderValue::from_maybe_shared(list.freeze()) {
-        headers.insert(FORWARDED_FOR, value);
+    let mut list: Vec<_> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    list.push(client.as_bytes());
+    // Header values joined by commas are a header value.
+    if let Ok(list) = HeaderValue::from_bytes(&list.join(&b","[..])) {
+        headers.insert(FORWARDED_FOR, list);
     }
 }
 

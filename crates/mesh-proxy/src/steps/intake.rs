@@ -26,6 +26,7 @@ pub(crate) fn check(head: &mut Parts) -> Result<HeaderValue, Fail> {
         ));
     }
     framing(&head.headers)?;
+    forwards(head)?;
     let authority = authority(head)?;
     if !is_host(authority.as_bytes()) {
         return Err(bad(
@@ -62,6 +63,30 @@ fn framing(headers: &HeaderMap) -> Result<(), Fail> {
             "no transfer coding but chunked is supported: send the body chunked or with its Content-Length",
         ));
     }
+    Ok(())
+}
+
+/// A client that traces its request's way may say how far it goes.
+fn forwards(head: &mut Parts) -> Result<(), Fail> {
+    let Some(left) = head.headers.get(header::MAX_FORWARDS) else {
+        return Ok(());
+    };
+    if head.method != Method::OPTIONS && head.method != Method::TRACE {
+        return Ok(());
+    }
+    let left: u32 = left
+        .to_str()
+        .ok()
+        .and_then(|left| left.parse().ok())
+        .ok_or_else(|| bad("Max-Forwards is not a number"))?;
+    let left = left.checked_sub(1).ok_or_else(|| {
+        Fail::refused(
+            StatusCode::NOT_IMPLEMENTED,
+            "the request ends at this proxy, as its Max-Forwards says: allow one more to reach the service",
+        )
+    })?;
+    head.headers
+        .insert(header::MAX_FORWARDS, HeaderValue::from(left));
     Ok(())
 }
 
@@ -263,6 +288,22 @@ mod tests {
         );
         let twice = coded("chunked").header("transfer-encoding", "chunked");
         assert_eq!(checked(twice), Err(StatusCode::NOT_IMPLEMENTED));
+    }
+
+    #[test]
+    fn a_traced_request_goes_as_far_as_it_may() {
+        let options = |left: &str| {
+            Request::options("/")
+                .header("host", "a")
+                .header("max-forwards", left)
+        };
+        assert_eq!(checked(options("1")), taken("a", "/"));
+        assert_eq!(checked(options("0")), Err(StatusCode::NOT_IMPLEMENTED));
+        assert_eq!(checked(options("x")), BAD);
+        assert_eq!(
+            checked(get("/").header("host", "a").header("max-forwards", "0")),
+            taken("a", "/")
+        );
     }
 
     #[test]

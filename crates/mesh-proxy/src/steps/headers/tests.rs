@@ -4,19 +4,21 @@ use http::Request;
 
 use super::*;
 
-const INSIDE: Origin = Origin {
-    direction: Direction::Outbound,
-    edge: false,
-    tls: false,
-    client: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-};
+static LOCAL: HeaderValue = HeaderValue::from_static("127.0.0.1");
 
-const EDGE: Origin = Origin {
-    edge: true,
-    ..INSIDE
-};
+static INSIDE: Origin<'_> = origin(false);
+static EDGE: Origin<'_> = origin(true);
 
-fn passed(fields: &[(&str, &str)], origin: Origin) -> HeaderMap {
+const fn origin(edge: bool) -> Origin<'static> {
+    Origin {
+        direction: Direction::Outbound,
+        edge,
+        tls: false,
+        client: &LOCAL,
+    }
+}
+
+fn passed(fields: &[(&str, &str)], origin: Origin<'_>) -> HeaderMap {
     let request = fields.iter().fold(Request::get("/"), |r, (name, value)| {
         r.header(*name, *value)
     });
@@ -161,4 +163,12 @@ fn a_response_that_cannot_be_understood_is_not_passed_on() {
             (502, "UPE")
         );
     }
+}
+
+#[test]
+fn the_first_of_a_list_of_clients_is_alone_in_it() {
+    assert_eq!(passed(&[], EDGE)["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(address([10, 0, 0, 1].into()), "10.0.0.1");
+    let mapped: IpAddr = "::ffff:10.0.0.1".parse().expect("an address");
+    assert_eq!(address(mapped), "10.0.0.1");
 }
