@@ -59,6 +59,11 @@ impl Accepting {
             match accepted {
                 Ok((stream, client)) => self.welcome(stream, client),
                 Err(error) if is_the_clients(&error) => {}
+                // Somebody shut the socket down: it will not come back.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    warn!(listener = %self.name, %error, "the socket does not listen any more");
+                    return;
+                }
                 Err(error) => {
                     warn!(listener = %self.name, %error, "cannot accept connections for now");
                     tokio::time::sleep(BACK_OFF).await;

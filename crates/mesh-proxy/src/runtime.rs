@@ -48,13 +48,19 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// If a thread or its scheduler cannot be created.
+    /// If a thread or its scheduler cannot be created, or if nobody would serve.
     pub fn start(
         count: usize,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         identity: Arc<Identity>,
         telemetry: Arc<Telemetry>,
     ) -> io::Result<Self> {
+        if count == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a proxy without workers serves nobody; set --workers to 1 or more",
+            ));
+        }
         let phase = watch::Sender::new(Phase::Serve);
         let phases = phase.subscribe();
         let thread = move |id: usize| {

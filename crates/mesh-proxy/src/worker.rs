@@ -242,11 +242,11 @@ impl Worker {
                 moves -= 1;
             }
         }
-        let now = Instant::now();
+        let (now, generation) = (Instant::now(), self.identity.generation());
         let snapshot = lock(&self.view).snapshot.clone();
         for cluster in snapshot.clusters.values() {
             for endpoint in &cluster.endpoints {
-                endpoint.state.sweep(self.id, now);
+                endpoint.state.sweep(self.id, now, generation);
             }
         }
     }

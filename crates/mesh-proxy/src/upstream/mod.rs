@@ -98,9 +98,9 @@ impl EndpointState {
         self.lanes[worker].active.load(Relaxed)
     }
 
-    /// Closes what has been idle at this worker for too long.
-    pub(crate) fn sweep(&self, worker: usize, now: Instant) {
-        self.pool(worker).sweep(now);
+    /// Closes what has been idle at this worker for too long, or shows an older identity than this.
+    pub(crate) fn sweep(&self, worker: usize, now: Instant, generation: u64) {
+        self.pool(worker).sweep(now, generation);
     }
 
     fn pool(&self, worker: usize) -> MutexGuard<'_, Pool> {

@@ -92,11 +92,15 @@ impl Pool {
         self.idle.len() + self.shared.len()
     }
 
-    /// Closes what is closed anyway, too old or idle for too long.
-    pub(super) fn sweep(&mut self, now: Instant) {
+    /// Closes what is closed anyway, too old, idle for too long, or shows an identity that is not
+    /// the current one.
+    pub(super) fn sweep(&mut self, now: Instant, generation: u64) {
         let age = |since: Instant| now.saturating_duration_since(since);
-        self.idle
-            .retain(|idle| !idle.sender.is_closed() && age(idle.since) < HTTP1_IDLE);
+        let outdated =
+            |origin: &Origin| origin.principal.is_some() && origin.generation != generation;
+        self.idle.retain(|idle| {
+            !idle.sender.is_closed() && age(idle.since) < HTTP1_IDLE && !outdated(&idle.origin)
+        });
         self.shared.retain_mut(|shared| {
             if shared.streams.load(Relaxed) > 0 {
                 shared.idle_since = None;
@@ -104,7 +108,7 @@ impl Pool {
                 shared.idle_since.get_or_insert(now);
             }
             let idle = shared.idle_since.map_or(Duration::ZERO, age);
-            !shared.sender.is_closed() && idle < HTTP2_IDLE
+            !shared.sender.is_closed() && idle < HTTP2_IDLE && !outdated(&shared.origin)
         });
     }
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use mesh_identity::testing::Authority;
 use mesh_identity::tls::{Peers, server_config};
 use mesh_identity::{Identity, SpiffeId};
 use mesh_proxy::snapshot::Direction;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::app::{App, full};
-use crate::client::{Client, nothing};
+use crate::client::{Client, body, nothing};
 use crate::mesh::{Proxy, Setup, cluster, mesh_endpoint, peers, soon, workload};
 
 const NAME: &str = "outbound_.80_._.web";
@@ -274,4 +276,71 @@ async fn a_published_plain_port_reports_strangers() {
         mesh_xds::mesh::Workload::default()
     );
     assert_eq!(edge.security_policy, "none");
+}
+
+/// One of two servers leaves under load, and the clients are not told beforehand.
+#[tokio::test]
+async fn a_restart_under_load_loses_no_request() {
+    let authority = Authority::new("cluster.local");
+    let (shop, web) = (
+        authority.identity("default", "shop"),
+        authority.identity("default", "web"),
+    );
+    let app = App::start(|request| async move {
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        Response::new(full(body))
+    })
+    .await;
+    let leaving = Proxy::start(inbound(&web, &app));
+    let staying = Proxy::start(inbound(&web, &app));
+    let endpoints = [&leaving, &staying]
+        .map(|server| mesh_endpoint(server.address, &shop, Peers::TrustDomain, NAME));
+    let client = Setup::new(1, shop, Direction::Outbound).to(endpoints.to_vec());
+    let client = Proxy::start(client);
+
+    let (stop, stopped) = watch::channel(false);
+    let (progress, mut done) = watch::channel(0_u64);
+    let progress = Arc::new(progress);
+    let load = (0..8).map(|_| {
+        let (stopped, progress, address) = (stopped.clone(), progress.clone(), client.address);
+        tokio::spawn(async move {
+            let mut user = Client::http1(address).await;
+            let mut sent = 0;
+            while !*stopped.borrow() {
+                let request = Request::post("/").header("host", "web").body(body("pay"));
+                let answer = user.ask(request.expect("a request")).await;
+                assert_eq!(
+                    (answer.status.as_u16(), answer.text()),
+                    (200, "pay"),
+                    "{answer:?}"
+                );
+                sent += 1;
+                progress.send_modify(|done| *done += 1);
+            }
+            sent
+        })
+    });
+    let load: Vec<_> = load.collect();
+    soon(done.wait_for(|done| *done > 100))
+        .await
+        .expect("they send");
+    leaving.finish().await;
+    let now = *done.borrow();
+    soon(done.wait_for(|done| *done > now + 100))
+        .await
+        .expect("they send");
+    stop.send_replace(true);
+    let sent = futures_util::future::join_all(load).await;
+    let sent: usize = sent
+        .into_iter()
+        .map(|sent| sent.expect("every answer is right"))
+        .sum();
+    assert_eq!(app.requests(), sent, "each request arrived once");
+    client.finish().await;
+    staying.finish().await;
 }
