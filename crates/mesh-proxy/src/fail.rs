@@ -1,7 +1,7 @@
 //! Why a request got no answer from an application: Envoy's response flags, and what a client reads.
 //!
-//! A [`Flag`] owns the status, the metric label, the log word and the advice; a [`Fail`] adds the
-//! cause of one case. The answer to a failed request is built in [`crate::exchange`].
+//! A [`Flag`] owns the status, the metric label, the log word and the advice; a `Fail` adds the
+//! cause of one case. The answer to a failed request is built in `exchange.rs`.
 
 use std::borrow::Cow;
 use std::fmt;

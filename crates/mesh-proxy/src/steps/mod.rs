@@ -1,5 +1,5 @@
 //! What is done with a request on its way, one plain function a step, in the order of
-//! [`crate::pipeline`].
+//! `pipeline.rs`.
 
 pub(crate) mod headers;
 pub(crate) mod intake;

@@ -2,7 +2,7 @@
 //!
 //! `series.rs` has one label set and its numbers, `recorder.rs` each worker's way to them,
 //! `export.rs` the Prometheus families, `edges.rs` the reports, `access_log.rs` the line per request.
-//! Only [`crate::exchange`] records.
+//! Only `exchange.rs` records.
 
 mod access_log;
 mod edges;
