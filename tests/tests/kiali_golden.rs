@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use mesh_api::graph::engine::{Answer, build, questions};
 use mesh_api::graph::labels::{Label, Labels, Sample};
 use mesh_api::graph::params::{Ambient, GraphQuery, NodeScope};
-use mesh_api::graph::{Annotations, kiali};
+use mesh_api::graph::{Annotations, ServiceNotes, Window, kiali};
+use mesh_xds::mesh::edge_delta::Reporter;
+use mesh_xds::mesh::{EdgeDelta, Workload};
 use serde_json::Value;
 
 fn corpus() -> Result<PathBuf> {
@@ -20,9 +22,9 @@ fn corpus() -> Result<PathBuf> {
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus")),
         PathBuf::from,
     );
-    let folder = root.join("promql/kiali-golden");
+    let folder = root.join("promql");
     ensure!(
-        folder.join("index.json").is_file(),
+        folder.join("kiali-golden/index.json").is_file(),
         "Kiali's golden graphs are not at {}: set MESH_CORPUS to the folder that has \
          promql/kiali-golden in it",
         folder.display()
@@ -157,7 +159,7 @@ fn compare(expected: &Value, found: &Value, place: &str) -> Result<()> {
 
 #[test]
 fn kialis_golden_graphs_come_out_equal() -> Result<()> {
-    let folder = corpus()?;
+    let folder = corpus()?.join("kiali-golden");
     let index = read(&folder, "index.json")?;
     let mut played = 0;
     let mut failed = Vec::new();
@@ -174,4 +176,97 @@ fn kialis_golden_graphs_come_out_equal() -> Result<()> {
     ensure!(played > 0, "there is no case in {}", folder.display());
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
+}
+
+/// What one proxy reports of a minute: requests by code and flags, or bytes of TCP.
+fn reported(
+    reporter: Reporter,
+    ends: [&Workload; 2],
+    protocol: &str,
+    (code, flags, requests): (u32, &str, u64),
+    (milliseconds, bytes): (u64, u64),
+) -> EdgeDelta {
+    let [source, destination] = ends;
+    let service = &destination.app;
+    let namespace = &destination.namespace;
+    EdgeDelta {
+        reporter: reporter.into(),
+        source: Some(source.clone()),
+        destination: Some(destination.clone()),
+        service_host: format!("{service}.{namespace}.svc.cluster.local"),
+        service_name: service.clone(),
+        service_namespace: namespace.clone(),
+        protocol: protocol.into(),
+        response_code: code,
+        response_flags: flags.into(),
+        security_policy: match (reporter, protocol) {
+            (Reporter::Destination, "http") => "mutual_tls".into(),
+            (Reporter::Destination, _) => "none".into(),
+            _ => "unknown".into(),
+        },
+        requests,
+        duration_ms_sum: milliseconds * requests,
+        request_bytes: bytes,
+        response_bytes: bytes,
+        ..EdgeDelta::default()
+    }
+}
+
+#[test]
+fn the_example_graph_comes_out_equal() -> Result<()> {
+    let expected = read(&corpus()?, "example-graph.json")?;
+    let workload = |namespace: &str, name: &str, app: &str, version: &str| Workload {
+        name: name.into(),
+        namespace: namespace.into(),
+        app: app.into(),
+        version: version.into(),
+        canonical_service: app.into(),
+        canonical_revision: version.into(),
+        cluster: "east".into(),
+        principal: format!("spiffe://cluster.local/ns/{namespace}/sa/{app}"),
+    };
+    let gateway = workload("edge", "edge-gateway", "edge-gateway", "latest");
+    let web = workload("shop", "web-v1", "web", "v1");
+    let cart = workload("shop", "cart-v1", "cart", "v1");
+    let mut database = workload("shop", "cartdb-v1", "cartdb", "v1");
+    database.principal.clear();
+    let mut plain_cart = cart.clone();
+    plain_cart.principal.clear();
+
+    // A minute's requests, so that ten a second are 600.
+    let http = [
+        ([&gateway, &web], (200, "-", 570), 25, 4096 * 57),
+        ([&gateway, &web], (404, "-", 30), 25, 4096 * 3),
+        ([&web, &cart], (200, "-", 1080), 48, 8192 * 54),
+        ([&web, &cart], (503, "UF,URX", 72), 48, 8192 * 4),
+        ([&web, &cart], (503, "UO", 48), 48, 8192 * 2),
+    ];
+    let window = Window::new();
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+    for reporter in [Reporter::Source, Reporter::Destination] {
+        for (ends, responses, milliseconds, bytes) in http {
+            let report = reported(reporter, ends, "http", responses, (milliseconds, bytes));
+            window.record(end, &report);
+        }
+        let bytes = (0, 1024 * 60);
+        let ends = [&plain_cart, &database];
+        window.record(end, &reported(reporter, ends, "tcp", (0, "-", 0), bytes));
+    }
+    let pairs = [
+        ("namespaces", "shop"),
+        ("graphType", "workload"),
+        ("duration", "60s"),
+        ("responseTime", "avg"),
+    ];
+    let query = GraphQuery::namespaces(pairs, end)?;
+    let mut annotations = Annotations::default();
+    let breaker = ServiceNotes {
+        circuit_breaker: true,
+        ..ServiceNotes::default()
+    };
+    annotations
+        .services
+        .insert(("shop".into(), "cart".into()), breaker);
+    let graph = mesh_api::graph::query(&window, &query, &annotations);
+    compare(&expected, &kiali::to_json(&graph), "")
 }

@@ -6,7 +6,7 @@ use mesh_xds::mesh::edge_delta::Reporter;
 use mesh_xds::mesh::{EdgeDelta, Workload};
 
 use crate::graph::model::{Annotations, Edge, Graph, Node, NodeType, ServiceNotes, Status};
-use crate::graph::params::{Appenders, BoxBy, GraphQuery, GraphType};
+use crate::graph::params::{Appenders, BoxBy, GraphQuery, GraphType, NodeScope};
 use crate::graph::traffic::Protocol;
 use crate::graph::{Window, query};
 
@@ -239,6 +239,29 @@ fn a_request_that_reached_nobody_ends_at_its_service() {
     assert_eq!(edge.traffic.rates.server_errors, 1.0);
     assert_eq!(edge.traffic.responses["503"].flags["UH"], 1.0);
     assert_eq!(edge.health, Some(Status::Failure));
+}
+
+#[test]
+fn a_node_graph_shows_the_node_and_its_neighbours() {
+    let window = shop();
+    let about = |node| {
+        let pairs = [("graphType", "workload"), ("duration", "60s")];
+        let asked = GraphQuery::node("shop", node, pairs, now()).expect("valid");
+        let graph = graph(&window, &asked);
+        keys(&graph)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (v1, v2) = ("wl_mesh_shop_web-v1", "wl_mesh_shop_web-v2");
+    let gateway = "wl_mesh_istio-system_istio-ingressgateway-latest";
+    let cart = "wl_mesh_shop_cart-v1";
+    let workload = about(NodeScope::Workload("web-v1".into()));
+    assert_eq!(workload, [gateway, cart, v1, OUTSIDE]);
+    assert_eq!(about(NodeScope::Service("cart".into())), [cart, v1, v2]);
+    let app = NodeScope::App("web".into(), Some("v2".into()));
+    assert_eq!(about(app), [gateway, cart, v2]);
+    assert!(about(NodeScope::Service("nobody".into())).is_empty());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is added to a series, and how it is packed.
 
+use std::sync::Arc;
+
 /// Upper bounds of the duration histogram in milliseconds; one more bucket holds what is above.
 pub(super) const BOUNDS: [f64; 19] = [
     0.5,
@@ -77,9 +79,10 @@ impl Totals {
     }
 }
 
-/// A run of encoded deltas; a series may be in it several times.
+/// A run of encoded deltas; a series may be in it several times. Cheap to clone, so that readers need
+/// no lock while they decode.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slot(Vec<u8>);
+pub(super) struct Slot(Arc<Vec<u8>>);
 
 impl Slot {
     /// Memory that it holds, in bytes.
@@ -89,10 +92,11 @@ impl Slot {
 
     /// Gives back the memory that it does not need.
     pub(super) fn shrink(&mut self) {
-        self.0.shrink_to_fit();
+        Arc::make_mut(&mut self.0).shrink_to_fit();
     }
 
     pub(super) fn push(&mut self, id: Id, delta: &Delta) {
+        let bytes = Arc::make_mut(&mut self.0);
         for number in [
             id,
             delta.requests,
@@ -100,31 +104,31 @@ impl Slot {
             delta.request_bytes,
             delta.response_bytes,
         ] {
-            self.number(number);
+            push_number(bytes, number);
         }
         let filled = delta.buckets.iter().filter(|count| **count > 0).count();
-        self.0.push(filled as u8);
+        bytes.push(filled as u8);
         for (index, count) in delta.buckets.iter().enumerate() {
             if *count > 0 {
-                self.0.push(index as u8);
-                self.number(*count);
+                bytes.push(index as u8);
+                push_number(bytes, *count);
             }
         }
-    }
-
-    /// Seven bits a byte, the lowest first.
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Id, Delta)> {
         let mut rest = self.0.as_slice();
         std::iter::from_fn(move || read(&mut rest))
     }
+}
+
+/// Seven bits a byte, the lowest first.
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }
 
 fn read(rest: &mut &[u8]) -> Option<(Id, Delta)> {
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_broken_slot_ends_instead_of_looping() {
-        let slot = Slot(vec![0xff; 40]);
+        let slot = Slot(vec![0xff; 40].into());
         assert_eq!(slot.iter().count(), 0);
     }
 }

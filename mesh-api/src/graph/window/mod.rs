@@ -137,14 +137,17 @@ impl Window {
     /// What was reported in the `duration` seconds that end with `query_time`, in seconds since 1970.
     #[must_use]
     pub fn view(&self, duration: u64, query_time: u64) -> View {
-        let mut store = self.store();
-        store.seal();
         let last = query_time.min(END_OF_TIME);
         let first = last.saturating_sub(duration.max(1) - 1);
-        let sums = store.slots.sum(first, last);
-        let mut by_id: Vec<_> = sums.into_iter().collect();
-        by_id.sort_unstable_by_key(|(id, _)| *id);
-        let series = by_id
+        let slots = {
+            let mut store = self.store();
+            store.seal();
+            store.slots.between(first, last)
+        };
+        let mut sums: Vec<_> = slots::sum(&slots).into_iter().collect();
+        sums.sort_unstable_by_key(|(id, _)| *id);
+        let store = self.store();
+        let series = sums
             .into_iter()
             .filter_map(|(id, totals)| Some((store.table.labels(id)?.clone(), totals)))
             .collect();

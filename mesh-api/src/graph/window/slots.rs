@@ -115,28 +115,21 @@ impl Slots {
         *self = Slots::default();
     }
 
-    /// What was added from `first` to `last`, both included, by series.
-    pub(super) fn sum(&self, first: u64, last: u64) -> HashMap<Id, Totals> {
-        let mut totals: HashMap<Id, Totals> = HashMap::new();
-        let mut add = |slot: &Slot, share: f64| {
-            for (id, delta) in slot.iter() {
-                totals.entry(id).or_default().add(&delta, share);
-            }
-        };
+    /// The slots from `first` to `last`, both included, each with the share of it that counts.
+    pub(super) fn between(&self, first: u64, last: u64) -> Vec<(Slot, f64)> {
+        let mut found = Vec::new();
         let mut at = first;
         while at <= last {
             let minute = at / 60;
             let end = (minute * 60 + 59).min(last);
             let covered = end - at + 1;
-            let sum = self.minutes.get(&minute);
-            match sum {
+            match self.minutes.get(&minute) {
                 Some(slot) if covered == 60 || minute < self.coarse_before => {
-                    add(slot, covered as f64 / 60.0);
+                    found.push((slot.clone(), covered as f64 / 60.0));
                 }
                 _ => {
-                    for slot in self.seconds.range(at..=end).map(|(_, slot)| slot) {
-                        add(slot, 1.0);
-                    }
+                    let seconds = self.seconds.range(at..=end);
+                    found.extend(seconds.map(|(_, slot)| (slot.clone(), 1.0)));
                 }
             }
             // Skips what nothing was recorded in, however long.
@@ -148,8 +141,19 @@ impl Slots {
             };
             at = next.max(end + 1);
         }
-        totals
+        found
     }
+}
+
+/// What was added in the slots, by series.
+pub(super) fn sum(slots: &[(Slot, f64)]) -> HashMap<Id, Totals> {
+    let mut totals: HashMap<Id, Totals> = HashMap::new();
+    for (slot, share) in slots {
+        for (id, delta) in slot.iter() {
+            totals.entry(id).or_default().add(&delta, *share);
+        }
+    }
+    totals
 }
 
 #[cfg(test)]
@@ -164,7 +168,10 @@ mod tests {
     }
 
     fn sum(slots: &Slots, first: u64, last: u64) -> f64 {
-        slots.sum(first, last).values().map(|t| t.requests).sum()
+        super::sum(&slots.between(first, last))
+            .values()
+            .map(|t| t.requests)
+            .sum()
     }
 
     #[test]
