@@ -155,12 +155,17 @@ fn main() -> ExitCode {
 
 async fn serve(args: Args, settings: Settings, process: Process) -> anyhow::Result<()> {
     let shutdown = process.shutdown.clone();
-    let identity = client::obtain(
+    let joined = client::obtain(
         args.identity.settings(),
         async move { shutdown.wait().await },
     )
-    .await
-    .context("cannot get an identity")?;
+    .await;
+    let identity = match joined {
+        Ok(identity) => identity,
+        // Asked to stop before there was anything to stop.
+        Err(client::Error::Stopped) => return Ok(()),
+        Err(error) => return Err(error).context("cannot get an identity"),
+    };
     let proxy = mesh_proxy::start(settings, identity, process).await?;
     write_addresses(args.common.addresses_file.as_deref(), &proxy.addresses)?;
     proxy.wait().await;
