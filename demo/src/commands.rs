@@ -145,14 +145,18 @@ async fn stay(fleet: &mut Fleet, say: Say) {
 
 fn addresses(fleet: &Fleet, say: Say) {
     let layout = &fleet.layout;
-    say.line(format!(
-        "\nThe fleet is up.\n  gateway        {}\n  load balancer  {}\n  config API     {}\n  graph          {}\n  logs           {}\nPress Ctrl-C to stop it.",
-        layout.gateway_url(),
-        layout.loadbalancer_url(),
-        layout.api_url(),
-        layout.graph_url(),
-        layout.logs.display()
-    ));
+    say.line("\nThe fleet is up.");
+    for (what, place) in [
+        ("gateway", layout.gateway_url()),
+        ("load balancer", layout.loadbalancer_url()),
+        ("config API", layout.api_url()),
+        ("graph", layout.graph_url()),
+        ("as a live page", layout.page_url()),
+        ("logs", layout.logs.display().to_string()),
+    ] {
+        say.line(format!("  {what:<15} {place}"));
+    }
+    say.line("Press Ctrl-C to stop it.");
 }
 
 async fn finish(fleet: Fleet, outcome: anyhow::Result<bool>, say: Say) -> anyhow::Result<ExitCode> {

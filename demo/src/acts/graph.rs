@@ -74,15 +74,13 @@ pub(crate) struct Seen {
 
 impl std::fmt::Display for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} -> {}", self.from, self.to)?;
-        if !self.share.is_empty() {
-            write!(f, "  {} %", self.share)?;
-        }
-        if self.is_mtls.is_empty() {
-            write!(f, "  plain text")
+        let lock = if self.is_mtls.is_empty() {
+            "plain text".to_owned()
         } else {
-            write!(f, "  mTLS {} %", self.is_mtls)
-        }
+            format!("mTLS {} %", self.is_mtls)
+        };
+        let share = format!("{} %", self.share);
+        write!(f, "{:<25} -> {:<20} {share:>8}  {lock}", self.from, self.to)
     }
 }
 
@@ -214,7 +212,7 @@ impl Graph {
 
 fn name(node: &Node) -> String {
     if Sender::Unknown.is(node) {
-        return "unknown (outside the mesh)".to_owned();
+        return "outside the mesh".to_owned();
     }
     let own = [&node.workload, &node.app]
         .into_iter()
@@ -306,11 +304,11 @@ mod tests {
         let seen = graph(true, &gateway_edges()).seen();
         assert_eq!(
             seen[0].to_string(),
-            "unknown (outside the mesh) -> webapp  50.0 %  plain text"
+            "outside the mesh          -> webapp                 50.0 %  plain text"
         );
         assert_eq!(
             seen[1].to_string(),
-            "istio-ingressgateway -> webapp  90.1 %  mTLS 100 %"
+            "istio-ingressgateway      -> webapp                 90.1 %  mTLS 100 %"
         );
         let json = serde_json::to_value(&seen[1]).unwrap();
         assert_eq!(json["isMTLS"], "100");

@@ -189,32 +189,59 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "\nAct {}: {}", self.act, self.name)?;
         for (number, line) in self.configured.iter().enumerate() {
-            let label = if number == 0 { "configured" } else { "" };
-            writeln!(f, "  {label:<11} {line}")?;
+            paragraph(f, if number == 0 { "configured" } else { "" }, line)?;
         }
         for warning in &self.warnings {
-            writeln!(f, "  {:<11} {warning}", "warning")?;
+            paragraph(f, "warning", warning)?;
         }
-        writeln!(f, "  {:<11} {}", "expected", self.expected)?;
-        writeln!(f, "  {:<11} {}", "observed", self.observed.counts)?;
+        paragraph(f, "expected", self.expected)?;
+        paragraph(f, "observed", &self.observed.counts.to_string())?;
         for (number, edge) in self.observed.graph.iter().flatten().enumerate() {
-            let label = if number == 0 { "graph" } else { "" };
-            writeln!(f, "  {label:<11} {edge}")?;
+            paragraph(f, if number == 0 { "graph" } else { "" }, &edge.to_string())?;
         }
         let (label, verdict) = if self.passed {
             ("why", "passed")
         } else {
             ("wrong", "FAILED")
         };
-        writeln!(f, "  {label:<11} {}", self.why)?;
+        for (number, line) in self.why.lines().enumerate() {
+            paragraph(f, if number == 0 { label } else { "" }, line)?;
+        }
         for log in &self.logs {
-            writeln!(f, "  {:<11} {}", "look into", log.file.display())?;
+            writeln!(f, "  {:<LABEL$}{}", "look into", log.file.display())?;
             for line in log.tail.lines() {
                 writeln!(f, "    | {line}")?;
             }
         }
-        write!(f, "  {:<11} {verdict}", "verdict")
+        write!(f, "  {:<LABEL$}{verdict}", "verdict")
     }
+}
+
+/// Columns of a line's label.
+const LABEL: usize = 12;
+/// Columns of the text beside it.
+const TEXT: usize = 96;
+
+/// A labelled text, broken between words. Spaces within a line that fits are kept: they align columns.
+fn paragraph(f: &mut std::fmt::Formatter<'_>, label: &str, text: &str) -> std::fmt::Result {
+    if text.chars().count() <= TEXT {
+        return writeln!(f, "  {label:<LABEL$}{text}");
+    }
+    let mut label = label;
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let longer = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && longer > TEXT {
+            writeln!(f, "  {label:<LABEL$}{line}")?;
+            label = "";
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(f, "  {label:<LABEL$}{line}")
 }
 
 #[cfg(test)]
@@ -252,6 +279,18 @@ mod tests {
         };
         assert!(Play::of(acts([true; 4])).passed);
         assert!(!Play::of(acts([true, true, true, false])).passed);
+    }
+
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        let long = Report::new(1, "Long", "short", "").failed("word ".repeat(60));
+        let text = long.to_string();
+        assert!(
+            text.lines()
+                .all(|line| line.chars().count() <= 2 + LABEL + TEXT)
+        );
+        assert_eq!(text.matches("word").count(), 60);
+        assert!(text.contains("\n              word"), "{text}");
     }
 
     #[test]

@@ -182,6 +182,11 @@ impl Layout {
         format!("{}/graph.svg", self.api_url())
     }
 
+    /// The page that keeps the graph up to date.
+    pub(crate) fn page_url(&self) -> String {
+        format!("{}/", self.api_url())
+    }
+
     /// The certificate authority.
     pub(crate) fn ca(&self) -> Spec {
         let listen = self.ports.of(CA, "grpc");
