@@ -11,6 +11,7 @@ use crate::acts::report::Play;
 use crate::cli::{Cli, Command, FleetArgs, Output};
 use crate::fleet::Fleet;
 use crate::fleet::binaries::Binaries;
+use crate::fleet::ports::check_fixed;
 use crate::fleet::state::StateFile;
 use crate::say::Say;
 
@@ -112,6 +113,8 @@ async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<E
 
 /// Builds and plans. `None` if a signal came first.
 async fn prepare(args: &FleetArgs, stop: &Shutdown, say: Say) -> anyhow::Result<Option<Fleet>> {
+    // Known before a build of minutes, not after it.
+    check_fixed(args.base_port)?;
     let binaries = match &args.bin_dir {
         Some(directory) => Binaries::in_directory(directory)?,
         None => {

@@ -61,15 +61,8 @@ pub(crate) struct Ports {
 impl Ports {
     /// Chooses a free port for each purpose and makes sure of the fixed ones.
     pub(crate) fn choose(base: u16, purposes: Vec<Purpose>) -> Result<Self, PortsError> {
-        let fixed = fixed(base)?;
-        for (port, purpose) in fixed {
-            probe(port).map_err(|reason| PortsError::Busy {
-                port,
-                purpose,
-                reason,
-            })?;
-        }
-        let taken: BTreeSet<u16> = fixed.iter().map(|(port, _)| *port).collect();
+        check_fixed(base)?;
+        let taken: BTreeSet<u16> = fixed(base)?.iter().map(|(port, _)| *port).collect();
         let end = first_ephemeral().max(LOWEST_FREE + 2_000);
         let found = search(LOWEST_FREE, end, start(end), purposes.len(), |port| {
             !taken.contains(&port) && probe(port).is_ok()
@@ -108,6 +101,18 @@ impl Ports {
 
 fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Makes sure that the fixed ports can be used, now.
+pub(crate) fn check_fixed(base: u16) -> Result<(), PortsError> {
+    for (port, purpose) in fixed(base)? {
+        probe(port).map_err(|reason| PortsError::Busy {
+            port,
+            purpose,
+            reason,
+        })?;
+    }
+    Ok(())
 }
 
 fn fixed(base: u16) -> Result<[(u16, &'static str); 3], PortsError> {
