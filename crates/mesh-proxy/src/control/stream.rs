@@ -96,24 +96,47 @@ async fn one_stream(
     }
 }
 
-/// A status without the parts that say nothing.
+/// A status in words: its message and causes, without what says nothing.
 pub(crate) fn in_words(status: &tonic::Status) -> String {
-    let mut words = status.message().to_owned();
+    let mut words: Vec<String> = vec![status.message().to_owned()];
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = if words.is_empty() {
-                more
-            } else {
-                format!("{words}: {more}")
-            };
-        }
+        words.push(error.to_string());
         cause = error.source();
     }
-    if words.is_empty() {
+    let mut sentence = String::new();
+    for word in words {
+        // Links to manuals are for those who write programs.
+        let word = word.split(": https://").next().unwrap_or_default();
+        if word.is_empty() || word == "transport error" || sentence.contains(word) {
+            continue;
+        }
+        if !sentence.is_empty() {
+            sentence.push_str(": ");
+        }
+        sentence.push_str(word);
+    }
+    if sentence.is_empty() {
         status.code().to_string()
     } else {
-        words
+        sentence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_is_wrong_and_no_more() {
+        let words = |message: &str| in_words(&tonic::Status::unavailable(message));
+        assert_eq!(
+            words("transport error"),
+            tonic::Code::Unavailable.to_string()
+        );
+        assert_eq!(words("gone: https://docs.rs/x"), "gone");
+        let refused = std::io::Error::other("Connection refused");
+        let status = tonic::Status::from_error(Box::new(refused));
+        assert_eq!(in_words(&status), "Connection refused");
     }
 }
