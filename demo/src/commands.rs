@@ -99,7 +99,7 @@ async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<E
     };
     let outcome = async {
         fleet.start(say).await?;
-        let _file = StateFile::write(state, &fleet.layout, &fleet.running)?;
+        let _file = fleet.publish(state)?;
         addresses(&fleet, say);
         stay(&mut fleet, say).await;
         Ok(true)
