@@ -84,9 +84,10 @@ async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Resu
         Say::Aloud.line(serde_json::to_string_pretty(play)?);
     } else if let Some(error) = &play.error {
         Say::Aside.line(format!("demo: {error}"));
+    } else if play.passed {
+        say.line("\nThe play has passed.");
     } else {
-        let word = if play.passed { "passed" } else { "FAILED" };
-        say.line(format!("\nThe play has {word}."));
+        say.line("\nThe play has FAILED. To read whole logs, play it again with --log-dir DIR.");
     }
     Ok(code(play.passed))
 }
