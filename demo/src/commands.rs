@@ -84,10 +84,9 @@ async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Resu
         Say::Aloud.line(serde_json::to_string_pretty(play)?);
     } else if let Some(error) = &play.error {
         Say::Aside.line(format!("demo: {error}"));
-    } else if play.passed {
-        say.line("\nThe play has passed.");
     } else {
-        say.line("\nThe play has FAILED. To read whole logs, play it again with --log-dir DIR.");
+        let word = if play.passed { "passed" } else { "FAILED" };
+        say.line(format!("\nThe play has {word}."));
     }
     Ok(code(play.passed))
 }
@@ -100,7 +99,7 @@ async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<E
     };
     let outcome = async {
         fleet.start(say).await?;
-        let _file = fleet.publish(state)?;
+        let _file = StateFile::write(state, &fleet.layout, &fleet.running)?;
         addresses(&fleet, say);
         stay(&mut fleet, say).await;
         Ok(true)

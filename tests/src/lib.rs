@@ -1,1 +1,56 @@
+//! The whole mesh under test.
+//!
+//! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would; [`load::Load`] keeps
+//! requests coming while a test does something to it; [`tool`] runs the programs that others wrote and that
+//! judge us: curl, openssl, promtool, Prometheus. Each file in `tests/` holds the mesh to one promise.
 
+pub mod fleet;
+pub mod load;
+pub mod tool;
+
+pub use fleet::Fleet;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// The title of the original webapp's page.
+pub const ORIGINAL: &str = "Fleet Management (original)";
+/// The title of the experimental webapp's page.
+pub const EXPERIMENTAL: &str = "Fleet Management (experimental)";
+
+/// The article's manifests, unchanged, in the order of the acts.
+pub const SCENARIO: [&str; 3] = [
+    include_str!("../../demo/scenario/1-workloads-and-service.yaml"),
+    include_str!("../../demo/scenario/2-virtualservice-destinationrule.yaml"),
+    include_str!("../../demo/scenario/3-gateway-virtualservice-destinationrule.yaml"),
+];
+
+/// Asks until the answer is there, and returns it.
+///
+/// # Panics
+///
+/// When it has not come within `limit`: with `what`, and the last reason.
+pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = Instant::now() + limit;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(reason) if Instant::now() >= deadline => {
+                panic!("{what}: not within {limit:?}: {reason:#}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// What stands in a page's `<title>`.
+#[must_use]
+pub fn title(page: &str) -> Option<&str> {
+    page.split_once("<title>")?
+        .1
+        .split_once("</title>")
+        .map(|(title, _)| title)
+}

@@ -188,3 +188,6 @@ async fn drain(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     admin.process.shutdown.trigger();
     (StatusCode::ACCEPTED, "draining\n")
 }
+
+#[cfg(test)]
+mod tests;

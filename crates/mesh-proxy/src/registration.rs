@@ -132,3 +132,6 @@ async fn say_goodbye(mut responses: Streaming<RegisterResponse>) {
     }
     tokio::time::sleep(SPREAD).await;
 }
+
+#[cfg(test)]
+mod tests;

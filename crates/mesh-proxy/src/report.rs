@@ -161,3 +161,6 @@ async fn send(
     }
     Err(closed())
 }
+
+#[cfg(test)]
+mod tests;

@@ -345,6 +345,3 @@ fn instance(
         }),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -78,9 +78,9 @@ fn path(
 fn header(at: &At<'_>, message: &pb::HeaderMatcher) -> Result<HeaderMatcher, Refusal> {
     use pb::HeaderMatcher as Message;
     sort_fields!(at, message => Message {
-        takes { name, invert_match, header_match_specifier }
+        takes { name, invert_match, header_match_specifier, treat_missing_header_as_empty }
         ignores {}
-        refuses { treat_missing_header_as_empty }
+        refuses {}
     });
     let name = header_name(name).ok_or_else(|| {
         at.field("name")
@@ -111,6 +111,7 @@ fn header(at: &At<'_>, message: &pb::HeaderMatcher) -> Result<HeaderMatcher, Ref
         name,
         value,
         invert: *invert_match != wants_absence,
+        missing_is_empty: *treat_missing_header_as_empty,
     })
 }
 
@@ -312,6 +313,11 @@ mod tests {
             };
             header(&At::ROOT, &message).unwrap().invert
         };
+        let counted = pb::HeaderMatcher {
+            treat_missing_header_as_empty: true,
+            ..on_header("a", None)
+        };
+        assert!(header(&At::ROOT, &counted).unwrap().missing_is_empty);
         assert!(!invert(None, false));
         assert!(invert(None, true));
         assert!(!invert(
@@ -366,13 +372,6 @@ mod tests {
                 m.headers = vec![on_header("a", None), on_header("b", Some(range))];
             }),
             "headers[1].range_match"
-        );
-        assert_eq!(
-            refused(|m| m.headers.push(pb::HeaderMatcher {
-                treat_missing_header_as_empty: true,
-                ..on_header("a", None)
-            })),
-            "headers[0].treat_missing_header_as_empty"
         );
         let none = route(&At::ROOT, &pb::RouteMatch::default()).unwrap_err();
         assert!(none.message.contains("path_separated_prefix"), "{none}");

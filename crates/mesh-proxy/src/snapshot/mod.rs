@@ -200,6 +200,8 @@ pub struct HeaderMatcher {
     pub value: ValueMatcher,
     /// Turns the verdict round.
     pub invert: bool,
+    /// A missing field counts as an empty value; else it matches nothing, inverted or not.
+    pub missing_is_empty: bool,
 }
 
 /// The header that a matcher reads.

@@ -101,18 +101,15 @@ fn same(bytes: &[u8], value: &str, ignore_case: bool) -> bool {
     }
 }
 
-/// A header that is missing fails; under `invert` a missing one counts as an empty value.
+/// Envoy's rule for a header that is missing: presence is a question of its own, and a value can only be
+/// compared if a missing one counts as empty.
 fn header_matches(matcher: &HeaderMatcher, question: &Question<'_>) -> bool {
-    let verdict = match header_value(&matcher.name, question) {
-        Some(value) => value_matches(&matcher.value, &value),
-        None if matcher.invert => value_matches_missing(&matcher.value),
+    match header_value(&matcher.name, question) {
+        Some(value) => value_matches(&matcher.value, &value) != matcher.invert,
+        None if matches!(matcher.value, ValueMatcher::Present) => matcher.invert,
+        None if matcher.missing_is_empty => value_matches(&matcher.value, b"") != matcher.invert,
         None => false,
-    };
-    verdict != matcher.invert
-}
-
-fn value_matches_missing(matcher: &ValueMatcher) -> bool {
-    !matches!(matcher, ValueMatcher::Present) && value_matches(matcher, b"")
+    }
 }
 
 /// Several lines of one field count as one, joined by commas.

@@ -14,5 +14,4 @@ mod floods;
 mod framing;
 mod mtls;
 mod passing;
-mod retries;
 mod splitting;

@@ -117,6 +117,7 @@ fn field(name: &'static str, value: ValueMatcher, invert: bool) -> HeaderMatcher
         name: HeaderName::Field(http::HeaderName::from_static(name)),
         value,
         invert,
+        missing_is_empty: invert,
     }
 }
 
@@ -171,6 +172,7 @@ fn the_path_is_compared_without_its_query_and_the_pseudo_header_with_it() {
         name: HeaderName::Path,
         value: ValueMatcher::Exact("/a?b=c".into()),
         invert: false,
+        missing_is_empty: false,
     };
     assert!(header_matches(&pseudo, &asked));
 }
