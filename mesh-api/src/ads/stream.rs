@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mesh_identity::SpiffeId;
+use mesh_xds::envoy::core::Node;
 use mesh_xds::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_xds::node::NodeMetadata;
 use mesh_xds::server::{DeltaSession, Limits, RequestError};
 use mesh_xds::{ResourceSet, ResourceType};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Ads;
 use super::identify::identify;
@@ -54,13 +55,10 @@ impl ProxyStream {
         else {
             return Ok(());
         };
-        let config = self.ads.store.view().config.clone();
-        let node = identify(&config, &self.peer, first.node.as_ref()).inspect_err(|refused| {
-            tracing::warn!(peer = %self.peer, reason = refused.message(), "a proxy was refused");
-        })?;
+        let introduction = first.node.clone();
+        let node = self.identify(introduction.as_ref())?;
         let node = Arc::new(node);
-        let id = first
-            .node
+        let id = introduction
             .as_ref()
             .map(|node| node.id.clone())
             .unwrap_or_default();
@@ -93,6 +91,13 @@ impl ProxyStream {
                     if changed.is_err() {
                         return Err(Status::unavailable("mesh-api is stopping; connect again"));
                     }
+                    // A group may have been given to somebody else. One that is gone leaves its proxies what
+                    // they need as clients.
+                    if let Err(refused) = self.identify(introduction.as_ref())
+                        && refused.code() == Code::PermissionDenied
+                    {
+                        return Err(refused);
+                    }
                     let now = Arc::clone(&published.borrow_and_update());
                     let resources = self.resources(now, &node).await?;
                     let responses = session.on_resources(resources, SystemTime::now());
@@ -103,6 +108,13 @@ impl ProxyStream {
         }
         tracing::info!(id, "proxy disconnected");
         Ok(())
+    }
+
+    fn identify(&self, introduction: Option<&Node>) -> Result<NodeMetadata, Status> {
+        let config = self.ads.store.view().config.clone();
+        identify(&config, &self.peer, introduction).inspect_err(|refused| {
+            tracing::warn!(peer = %self.peer, reason = refused.message(), "a proxy was refused");
+        })
     }
 
     fn answer(

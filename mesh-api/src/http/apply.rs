@@ -49,7 +49,7 @@ fn describe(written: &Written) -> Value {
         "kind": object.kind.kind(),
         "namespace": object.metadata.namespace,
         "name": object.metadata.name,
-        "action": written.action,
+        "action": written.action.as_str(),
     })
 }
 

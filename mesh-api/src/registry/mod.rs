@@ -26,8 +26,9 @@ pub(crate) use table::{Arrival, GRACE, LEASE, Registered, StreamId, Table};
 
 use crate::store::{DiskError, read_json, write_json};
 
-/// How long changes are gathered before the file is written.
-const WRITE_DELAY: Duration = Duration::from_millis(200);
+/// How long changes are gathered before the file is written. Who registers and is forgotten by a crash in
+/// between is no endpoint until it comes back.
+const WRITE_DELAY: Duration = Duration::from_millis(50);
 
 /// The registered instances.
 #[derive(Debug)]

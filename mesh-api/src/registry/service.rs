@@ -95,13 +95,9 @@ impl Lease {
         shutdown: Shutdown,
     ) {
         let lease_ms = u32::try_from(LEASE.as_millis()).unwrap_or(u32::MAX);
+        // The one answer says that the instance is registered; the client may be gone already.
+        let _ = answers.try_send(Ok(RegisterResponse { lease_ms }));
         loop {
-            // A client that does not read its answers blocks nothing: its heartbeats count.
-            if let Err(mpsc::error::TrySendError::Closed(_)) =
-                answers.try_send(Ok(RegisterResponse { lease_ms }))
-            {
-                return self.registry.broken(self.stream, &self.registered);
-            }
             let message = tokio::select! {
                 message = requests.message() => message,
                 () = shutdown.wait() => {
@@ -112,6 +108,10 @@ impl Lease {
                 }
             };
             match message {
+                // The connection lives, but nobody listens to this stream any more.
+                Ok(Some(_)) if answers.is_closed() => {
+                    return self.registry.broken(self.stream, &self.registered);
+                }
                 Ok(Some(_)) => self.registry.heartbeat(self.stream, &self.registered),
                 Ok(None) => return self.registry.leave(self.stream, &self.registered),
                 Err(error) => {

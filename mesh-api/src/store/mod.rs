@@ -211,6 +211,7 @@ impl Store {
             }])?;
             writer.revision = revision;
             writer.stored.remove(key);
+            tracing::info!(object = %key, "object deleted");
             self.show(&writer);
         }
         Ok(Written {
@@ -343,6 +344,9 @@ impl Store {
         writer.disk.reserve(revision)?;
         writer.disk.commit(changes.collect())?;
         writer.revision = revision;
+        for one in written.iter().filter(|one| one.action != Action::Unchanged) {
+            tracing::info!(object = %one.object.key(), action = one.action.as_str(), "object written");
+        }
         // A place in a request's body means nothing once the request is over.
         writer
             .stored

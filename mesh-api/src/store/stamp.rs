@@ -23,8 +23,7 @@ const SERVER_OWNED: [&str; 7] = [
 ];
 
 /// What a write did to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// It was not there before.
     Created,
@@ -32,6 +31,17 @@ pub(crate) enum Action {
     Configured,
     /// It was there just like this; nothing was written.
     Unchanged,
+}
+
+impl Action {
+    /// As answers and logs have it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// Who an object's bookkeeping starts from.

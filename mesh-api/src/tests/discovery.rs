@@ -132,3 +132,27 @@ async fn objects_of_the_config_directory_reach_proxies() {
     assert!(text.contains("gateway.yaml:2"), "{text}");
     plane.stop().await;
 }
+
+#[tokio::test]
+async fn a_proxy_whose_group_goes_to_somebody_else_is_turned_away() {
+    let state = tempfile::tempdir().unwrap();
+    let plane = Plane::start(state.path()).await;
+    plane.apply(SHOP).await;
+    let mut proxy = Xds::open(&plane, ("shop", "web"), &sidecar("web-v1"))
+        .await
+        .unwrap();
+    let inbound = |client: &DeltaClient| {
+        let listeners = client.held();
+        listeners
+            .get(ResourceType::Listener, "virtualInbound")
+            .is_some()
+    };
+    proxy.until(None, inbound).await.unwrap();
+    plane
+        .apply(&SHOP.replace("serviceAccount: web", "serviceAccount: other"))
+        .await;
+    let refused = proxy.until(None, |_| false).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("other"), "{}", refused.message());
+    plane.stop().await;
+}
