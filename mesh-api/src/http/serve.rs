@@ -75,3 +75,80 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
         tracing::info!("requests to the config API that did not end in time are cut off");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// A server of one path that answers when it is told to.
+    async fn server() -> (
+        TcpStream,
+        Arc<Notify>,
+        Shutdown,
+        tokio::task::JoinHandle<()>,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let waits = (Arc::clone(&asked), Arc::clone(&answer));
+        let slow = get(move || async move {
+            waits.0.notify_one();
+            waits.1.notified().await;
+            "at last"
+        });
+        let shutdown = Shutdown::new();
+        let router = Router::new().route("/", slow);
+        let serving = tokio::spawn(serve(listener, router, shutdown.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        asked.notified().await;
+        (client, answer, shutdown, serving)
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_ends_well_and_then_the_connection() {
+        let (mut client, answer, shutdown, serving) = server().await;
+        shutdown.trigger();
+        answer.notify_one();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with("at last"),
+            "{text}"
+        );
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_is_cut_off() {
+        let (client, _answer, shutdown, serving) = server().await;
+        tokio::time::pause();
+        let stopped = Instant::now();
+        shutdown.trigger();
+        serving.await.unwrap();
+        assert!(stopped.elapsed() >= FAREWELL);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_is_not_waited_for() {
+        let (mut client, answer, ..) = server().await;
+        answer.notify_one();
+        tokio::time::pause();
+        let started = Instant::now();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+        let mut text = String::new();
+        // The server ends the connection, whether with an answer or without.
+        let _ = client.read_to_string(&mut text).await;
+        assert!(text.contains("at last"), "{text}");
+        assert!(started.elapsed() >= HEAD);
+    }
+}

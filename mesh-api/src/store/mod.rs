@@ -15,6 +15,7 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 mod view;
+mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ pub(crate) use stamp::Action;
 use stamp::{Stamp, random_uid, stamp, uid_of};
 pub(crate) use stamp::{shown_as, text};
 pub(crate) use view::View;
+use writer::Writer;
 
 /// A write that happened, or would have in a dry run.
 #[derive(Clone, Debug)]
@@ -60,16 +62,6 @@ pub(crate) struct Precondition {
 pub(crate) struct Store {
     writer: Mutex<Writer>,
     view: watch::Sender<Arc<View>>,
-}
-
-#[derive(Debug)]
-struct Writer {
-    disk: Disk,
-    revision: u64,
-    /// What came over HTTP.
-    stored: Config,
-    /// What the configuration directory holds.
-    directory: Config,
 }
 
 impl Store {
@@ -362,40 +354,6 @@ impl Store {
     fn lock(&self) -> MutexGuard<'_, Writer> {
         // A write that panicked has not changed the sets: they are touched last.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Writer {
-    fn holds(&self, key: &ObjectKey) -> bool {
-        self.directory.get(key).is_some() || self.stored.get(key).is_some()
-    }
-
-    fn file_of(&self, key: &ObjectKey) -> Option<Origin> {
-        self.directory.get(key)?.origin.clone()
-    }
-
-    fn check_not_in_a_file(&self, key: &ObjectKey) -> Result<(), Refusal> {
-        match self.file_of(key) {
-            Some(file) => Err(Refusal::ReadOnly {
-                key: key.clone(),
-                file,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// The directory's objects hide stored ones of the same name.
-    fn config(&self) -> Config {
-        let mut config = self.stored.clone();
-        config.extend(self.directory.iter().cloned());
-        config
-    }
-
-    fn view(&self) -> View {
-        View {
-            revision: self.revision,
-            config: self.config(),
-        }
     }
 }
 
