@@ -84,9 +84,10 @@ async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Resu
         Say::Aloud.line(serde_json::to_string_pretty(play)?);
     } else if let Some(error) = &play.error {
         Say::Aside.line(format!("demo: {error}"));
+    } else if play.passed {
+        say.line("\nThe play has passed.");
     } else {
-        let word = if play.passed { "passed" } else { "FAILED" };
-        say.line(format!("\nThe play has {word}."));
+        say.line("\nThe play has FAILED. To read whole logs, play it again with --log-dir DIR.");
     }
     Ok(code(play.passed))
 }
@@ -99,7 +100,7 @@ async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<E
     };
     let outcome = async {
         fleet.start(say).await?;
-        let _file = StateFile::write(state, &fleet.layout, &fleet.running)?;
+        let _file = fleet.publish(state)?;
         addresses(&fleet, say);
         stay(&mut fleet, say).await;
         Ok(true)

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use mesh_identity::Identity;
 use mesh_process::{Process, Shutdown, admin, bind};
 use tokio::sync::watch;
@@ -77,13 +77,7 @@ pub async fn start(
     identity: Arc<Identity>,
     process: Process,
 ) -> anyhow::Result<Running> {
-    if !settings.listen_http.ip().is_loopback() {
-        bail!(
-            "the config API has no authentication yet, so it is served on loopback only: --listen-http {} is not a loopback address; use 127.0.0.1:{} and, for others, a proxy that authenticates them",
-            settings.listen_http,
-            settings.listen_http.port()
-        );
-    }
+    settings.check()?;
     let metrics = Metrics::new(&process.registry).context("cannot register the metrics")?;
     let store = Arc::new(Store::open(&settings.state_dir)?);
     let registry = Registry::open(&settings.state_dir)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use mesh_identity::client::IdentityArgs;
 use mesh_process::CommonArgs;
 
@@ -69,6 +70,23 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// A directory that is part of the configuration.
     pub config_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Whether they can be served at all.
+    ///
+    /// # Errors
+    ///
+    /// A config API beyond loopback, which strangers could write to.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let http = self.listen_http;
+        ensure!(
+            http.ip().is_loopback(),
+            "the config API has no authentication yet, so it is served on loopback only: --listen-http {http} is not a loopback address; use 127.0.0.1:{} and, for others, a proxy that authenticates them",
+            http.port()
+        );
+        Ok(())
+    }
 }
 
 impl From<&Args> for Settings {

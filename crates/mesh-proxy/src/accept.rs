@@ -82,12 +82,16 @@ impl Accepting {
 
     fn welcome(&self, stream: TcpStream, client: SocketAddr) {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
-            warn!(listener = %self.name, limit = limits::CONNECTIONS, "too many connections; a new one is closed");
+            self.worker.recorder.refused(&self.name, "limit");
+            debug!(listener = %self.name, limit = limits::CONNECTIONS, "too many connections; a new one is closed");
             return;
         };
         let (worker, name) = (self.worker.clone(), self.name.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection(worker, &name, stream, client, seat).await {
+            if let Err(error) = connection(&worker, &name, stream, client, seat).await {
+                if let Some(reason) = error.reason() {
+                    worker.recorder.refused(&name, reason);
+                }
                 debug!(listener = %name, %client, %error, "a connection came to nothing");
             }
         });
@@ -107,18 +111,18 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 /// A connection's life: what it speaks, who is there, then HTTP until its end.
 async fn connection(
-    worker: Arc<Worker>,
+    worker: &Arc<Worker>,
     name: &Arc<str>,
     stream: TcpStream,
     client: SocketAddr,
     _seat: OwnedSemaphorePermit,
 ) -> Result<(), AcceptError> {
     Socket::tune(&stream, Watch::Client)?;
-    let greeting = tokio::time::timeout(limits::GREETING, greet(&worker, name, stream, client));
+    let greeting = tokio::time::timeout(limits::GREETING, greet(worker, name, stream, client));
     let (hello, socket, read) = greeting.await.map_err(|_| AcceptError::Timeout)??;
     let admitted = worker.admit(hello).ok_or(AcceptError::NoPlace)?;
     let wire = Wire::new(socket, read, admitted.peer.clone());
-    http::serve(worker, admitted.peer.clone(), wire).await;
+    http::serve(worker.clone(), admitted.peer.clone(), wire).await;
     Ok(())
 }
 

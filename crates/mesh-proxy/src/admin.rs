@@ -188,6 +188,3 @@ async fn drain(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     admin.process.shutdown.trigger();
     (StatusCode::ACCEPTED, "draining\n")
 }
-
-#[cfg(test)]
-mod tests;

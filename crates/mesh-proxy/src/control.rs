@@ -37,7 +37,7 @@ use crate::telemetry::Telemetry;
 /// The readiness condition, in words that complete "waiting for …".
 pub(crate) const CONFIGURATION: &str = "its first configuration from the control plane";
 /// Changes are written to disk together.
-const SAVE_AFTER: Duration = Duration::from_secs(1);
+const SAVE_AFTER: Duration = Duration::from_secs(2);
 
 /// How fresh the configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +241,9 @@ impl Control {
                 .inc();
         }
         // What is new is asked for before the answer, which tells the control plane to go on.
-        self.subscribe();
+        if kind.is_wildcard() {
+            self.subscribe();
+        }
         self.link(now);
         let answer = self.client.nack(&update, &rejections);
         self.send(answer);

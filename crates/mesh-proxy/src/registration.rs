@@ -132,6 +132,3 @@ async fn say_goodbye(mut responses: Streaming<RegisterResponse>) {
     }
     tokio::time::sleep(SPREAD).await;
 }
-
-#[cfg(test)]
-mod tests;

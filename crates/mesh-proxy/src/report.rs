@@ -161,6 +161,3 @@ async fn send(
     }
     Err(closed())
 }
-
-#[cfg(test)]
-mod tests;

@@ -345,3 +345,6 @@ fn instance(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,22 @@ pub(crate) enum AcceptError {
     NoPlace,
     #[error("no filter chain serves TLS for the server name {0:?}")]
     UnknownName(Option<String>),
+    #[error("no TLS: {0}")]
+    Handshake(io::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl AcceptError {
+    /// How the metrics count it; a client that only knocked is not counted.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Timeout => Some("timeout"),
+            Self::NoPlace | Self::UnknownName(_) => Some("no_filter_chain"),
+            Self::Handshake(_) => Some("tls_handshake"),
+            Self::Io(_) => None,
+        }
+    }
 }
 
 /// A client behind TLS.
@@ -65,7 +79,9 @@ pub(crate) async fn accept(
     listener: &Listener,
     stream: TcpStream,
 ) -> Result<Accepted, AcceptError> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
+        .await
+        .map_err(AcceptError::Handshake)?;
     let server_name = start.client_hello().server_name().map(str::to_owned);
     let config = listener
         .chain_for(server_name.as_deref())
@@ -73,7 +89,10 @@ pub(crate) async fn accept(
     let Some(config) = config else {
         return Err(AcceptError::UnknownName(server_name));
     };
-    let stream = start.into_stream(config).await?;
+    let stream = start
+        .into_stream(config)
+        .await
+        .map_err(AcceptError::Handshake)?;
     let session = stream.get_ref().1;
     let principal = peer_id(session);
     let http2 = session.alpn_protocol() == Some(b"h2");

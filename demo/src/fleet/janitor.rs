@@ -52,6 +52,11 @@ impl Janitor {
         self.tell(&format!("ended {pid}"));
     }
 
+    /// A file outside the directory speaks of the fleet, and must not outlive it.
+    pub(crate) fn wrote(&mut self, file: &Path) {
+        self.tell(&format!("file {}", file.display()));
+    }
+
     /// Everything is cleaned up; the janitor may go home.
     pub(crate) fn done(mut self) {
         self.tell("done");
@@ -70,6 +75,7 @@ impl Janitor {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     directory: Option<PathBuf>,
+    file: Option<PathBuf>,
     running: BTreeSet<u32>,
     done: bool,
 }
@@ -87,6 +93,9 @@ pub(crate) fn run() {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
+    if let Some(file) = told.file {
+        let _ = std::fs::remove_file(file);
+    }
     if let Some(directory) = told.directory {
         // A process that is just dying may write once more; the second round gets that.
         for _ in 0..2 {
@@ -100,6 +109,7 @@ fn listen(lines: impl BufRead) -> Told {
     for line in lines.lines().map_while(Result::ok) {
         match line.split_once(' ') {
             Some(("directory", directory)) => told.directory = Some(directory.into()),
+            Some(("file", file)) => told.file = Some(file.into()),
             Some(("started", pid)) => told.running.extend(pid.parse::<u32>()),
             Some(("ended", pid)) => {
                 if let Ok(pid) = pid.parse() {
@@ -118,8 +128,10 @@ mod tests {
 
     #[test]
     fn knows_what_is_left() {
-        let told = listen("directory /tmp/a b\nstarted 7\nstarted 8\nended 7\n".as_bytes());
+        let told =
+            listen("directory /tmp/a b\nstarted 7\nstarted 8\nfile /tmp/f\nended 7\n".as_bytes());
         assert_eq!(told.directory, Some(PathBuf::from("/tmp/a b")));
+        assert_eq!(told.file, Some(PathBuf::from("/tmp/f")));
         assert_eq!(told.running, BTreeSet::from([8]));
         assert!(!told.done);
         assert!(listen("started 7\ndone\n".as_bytes()).done);

@@ -15,6 +15,7 @@ pub(crate) mod tokens;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -26,6 +27,7 @@ use self::janitor::Janitor;
 use self::plan::{API, CA, GATEWAY, LOADBALANCER, Layout, WORKLOADS};
 use self::ports::Ports;
 use self::process::{Deaths, Running, Spec};
+use self::state::StateFile;
 use crate::acts::count::title;
 use crate::app::role::Role;
 use crate::cli::FleetArgs;
@@ -229,6 +231,13 @@ impl Fleet {
         }
     }
 
+    /// Tells others of the fleet, by a file that vanishes with it.
+    pub(crate) fn publish(&mut self, state: &Path) -> anyhow::Result<StateFile> {
+        // The janitor has no working directory of its own choice.
+        self.janitor.wrote(&std::path::absolute(state)?);
+        StateFile::write(state, &self.layout, &self.running)
+    }
+
     /// A process has ended unasked: its id is no longer the fleet's.
     pub(crate) fn forget(&mut self, pid: u32) {
         self.janitor.ended(pid);
@@ -257,8 +266,10 @@ impl Fleet {
                 self.janitor.ended(pid);
             }
         }
-        let path = self.directory.path().to_owned();
-        if let Err(error) = self.directory.close() {
+        // By its path, since what somebody else has started again may write once more meanwhile.
+        let path = self.directory.keep();
+        let removed = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        if let Err(error) = removed {
             say.line(format!("{} could not be removed: {error}", path.display()));
         }
         self.janitor.done();

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use http::header;
 use mesh_config::{Config, resolve_host, split_host};
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use super::status::{ApiError, Reason};
 use crate::ads::Proxies;
 use crate::graph::params::NodeScope;
-use crate::graph::{self, Annotations, Graph, GraphQuery, ServiceNotes, Window, kiali};
+use crate::graph::{self, Annotations, Graph, GraphQuery, ServiceNotes, Window, kiali, render};
 use crate::publish::Published;
 use crate::store::Store;
 
@@ -35,6 +36,9 @@ type Pairs = Query<Vec<(String, String)>>;
 pub(crate) fn graphs(graphs: Graphs) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/graph.svg", get(svg))
+        .route("/graph.dot", get(dot))
+        .route("/graph.mmd", get(mermaid))
         .route("/api/namespaces/graph", get(namespaces))
         .route(
             "/api/namespaces/{namespace}/workloads/{name}/graph",
@@ -55,8 +59,16 @@ pub(crate) fn graphs(graphs: Graphs) -> Router {
         .with_state(graphs)
 }
 
-async fn page() -> Html<&'static str> {
-    Html(include_str!("page.html"))
+/// The page runs its own script and talks to this server, and that is all it may do.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+     img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A picture loads nothing and runs nothing.
+const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+async fn page() -> impl IntoResponse {
+    let policy = [(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
+    (policy, Html(include_str!("page.html")))
 }
 
 async fn namespaces(
@@ -107,6 +119,22 @@ async fn service(
         .await
 }
 
+async fn svg(State(graphs): State<Graphs>, Query(pairs): Pairs) -> Result<Response, ApiError> {
+    graphs.picture(&pairs, "image/svg+xml", render::svg).await
+}
+
+async fn dot(State(graphs): State<Graphs>, Query(pairs): Pairs) -> Result<Response, ApiError> {
+    graphs
+        .picture(&pairs, "text/vnd.graphviz; charset=utf-8", render::dot)
+        .await
+}
+
+async fn mermaid(State(graphs): State<Graphs>, Query(pairs): Pairs) -> Result<Response, ApiError> {
+    graphs
+        .picture(&pairs, "text/plain; charset=utf-8", render::mermaid)
+        .await
+}
+
 impl Graphs {
     /// What is asked of whole namespaces; of all, if none is named. `defaults` go before what was typed.
     fn of_namespaces(
@@ -143,6 +171,23 @@ impl Graphs {
     async fn json(&self, query: GraphQuery) -> Result<Response, ApiError> {
         let json = self.blocking(query, |graph| kiali::to_json(&graph)).await?;
         Ok(Json(json).into_response())
+    }
+
+    async fn picture(
+        &self,
+        typed: &[(String, String)],
+        content_type: &'static str,
+        draw: fn(&Graph) -> String,
+    ) -> Result<Response, ApiError> {
+        let defaults = [("graphType", "versionedApp"), ("duration", "60s")];
+        let query = self.of_namespaces(&defaults, typed)?;
+        let picture = self.blocking(query, move |graph| draw(&graph)).await?;
+        let headers = [
+            (header::CONTENT_TYPE, content_type),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::CONTENT_SECURITY_POLICY, PICTURE_POLICY),
+        ];
+        Ok((headers, picture).into_response())
     }
 
     /// Computes a graph, which takes a while for a large mesh, where it delays nobody.

@@ -2,7 +2,8 @@
 //!
 //! It has no authentication yet, so it listens on loopback only. That alone does not keep out web pages:
 //! a browser on this machine reaches loopback too. A page's name resolved to 127.0.0.1 arrives with that
-//! name as the Host, and a form of a foreign page with that page's Origin; both are refused here.
+//! name as the Host, and a form of a foreign page with that page's Origin; both are refused here. Answers are never taken for
+//! something that they do not say they are.
 
 use std::net::IpAddr;
 
@@ -10,16 +11,21 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use super::status::{ApiError, Reason};
 
 /// Lets through what is addressed to this machine and does not come from a foreign page.
 pub(crate) async fn local_only(request: Request, next: Next) -> Response {
-    match check(request.uri(), request.headers()) {
+    let mut response = match check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
-    }
+    };
+    let as_declared = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, as_declared);
+    response
 }
 
 fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -72,8 +78,6 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn code(host: &str, origin: Option<&str>) -> Result<(), String> {

@@ -67,6 +67,15 @@ async fn reports_become_a_graph_and_nobody_speaks_for_others() {
         .await;
     assert_eq!(code, 400);
     assert!(text.contains("duration"), "{text}");
+    for (path, word) in [
+        ("/graph.svg", "<svg"),
+        ("/graph.dot?graphType=app", "digraph"),
+        ("/graph.mmd", "web"),
+    ] {
+        let (code, picture) = plane.call("http", "GET", path, "").await;
+        assert_eq!(code, 200, "{picture}");
+        assert!(picture.contains(word), "{path}: {picture}");
+    }
     assert!(
         plane
             .call("http", "GET", "/", "")

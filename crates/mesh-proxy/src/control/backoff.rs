@@ -9,7 +9,7 @@ pub(crate) struct Backoff {
 }
 
 const FIRST: Duration = Duration::from_millis(100);
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(3);
 
 impl Backoff {
     pub(crate) fn new() -> Self {

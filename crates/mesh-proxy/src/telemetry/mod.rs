@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use mesh_xds::Workload;
 use mesh_xds::mesh::EdgeDelta;
+use prometheus::{IntCounterVec, Opts};
 
 use crate::snapshot::{ServiceName, Snapshot};
 
@@ -27,8 +28,10 @@ pub(crate) use series::{Labels, Measures, Security, Series};
 const GRACE: Duration = Duration::from_secs(600);
 
 /// All series of a proxy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Telemetry {
+    /// Connections that came to nothing, by listener and reason.
+    refused: IntCounterVec,
     series: Mutex<HashMap<Labels, Arc<Series>>>,
     /// Edges that were taken and came back, or whose series is gone.
     unsent: Mutex<Vec<EdgeDelta>>,
@@ -41,7 +44,16 @@ impl Telemetry {
     ///
     /// If the registry has these metrics already.
     pub fn new(registry: &prometheus::Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let telemetry = Arc::new(Self::default());
+        let refused = Opts::new(
+            "mesh_connections_refused_total",
+            "Connections that were closed before their first request, by listener and reason.",
+        );
+        let telemetry = Arc::new(Self {
+            refused: IntCounterVec::new(refused, &["listener", "reason"])?,
+            series: Mutex::default(),
+            unsent: Mutex::default(),
+        });
+        registry.register(Box::new(telemetry.refused.clone()))?;
         registry.register(Box::new(export::Families::new(telemetry.clone())?))?;
         Ok(telemetry)
     }

@@ -124,6 +124,15 @@ impl Recorder {
         entries.insert(key, entry);
     }
 
+    /// Counts a connection that came to nothing at a listener.
+    pub(crate) fn refused(&self, listener: &str, reason: &str) {
+        let counter = self
+            .telemetry
+            .refused
+            .with_label_values(&[listener, reason]);
+        counter.inc();
+    }
+
     /// Lets go of the values of a snapshot that has been replaced.
     pub(crate) fn forget(&self) {
         lock(&self.entries).clear();

@@ -149,7 +149,7 @@ async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError
     // A free port in the range that clients' own ports come from can be its own client: TCP then connects
     // the socket to itself, and nobody would ever answer.
     if stream.local_addr().map_err(failed)? == stream.peer_addr().map_err(failed)? {
-        return Err(failed(std::io::ErrorKind::ConnectionRefused.into()));
+        return Err(failed(io::ErrorKind::ConnectionRefused.into()));
     }
     Socket::tune(&stream, watch).map_err(failed)?;
     Ok(stream)

@@ -14,4 +14,5 @@ mod floods;
 mod framing;
 mod mtls;
 mod passing;
+mod retries;
 mod splitting;

@@ -33,6 +33,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 /// A running data plane.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    registry: prometheus::Registry,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
     telemetry: Arc<Telemetry>,
     workers: Workers,
@@ -60,6 +61,7 @@ impl Proxy {
             .expect("workers start");
         Self {
             address,
+            registry,
             snapshots,
             telemetry,
             workers,
@@ -70,6 +72,34 @@ impl Proxy {
     pub(crate) async fn finish(self) -> Vec<EdgeDelta> {
         soon(self.workers.drain(PATIENCE)).await;
         self.telemetry.take_edges()
+    }
+
+    /// Waits until so many connections have been refused for this reason.
+    pub(crate) async fn has_refused(&self, count: f64, reason: &str) {
+        let counted = async {
+            while self.refused(reason) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(counted).await;
+        assert_eq!(self.refused(reason), count);
+    }
+
+    fn refused(&self, reason: &str) -> f64 {
+        let families = self.registry.gather();
+        let mut refused = families
+            .iter()
+            .filter(|f| f.name() == "mesh_connections_refused_total");
+        let metrics = refused.next().map_or(&[][..], |family| family.get_metric());
+        let mut counts = metrics.iter().filter(|metric| {
+            metric
+                .get_label()
+                .iter()
+                .any(|label| label.value() == reason)
+        });
+        counts
+            .next()
+            .map_or(0.0, |metric| metric.get_counter().get_value())
     }
 
     pub(crate) fn into_workers(self) -> (Workers, Arc<Telemetry>) {

@@ -233,6 +233,9 @@ async fn a_foreign_root_and_an_unknown_name_get_nowhere() {
         assert_eq!(answer.status, 503);
         client.finish().await;
     }
+    // Each was tried three times.
+    server.has_refused(3.0, "tls_handshake").await;
+    server.has_refused(3.0, "no_filter_chain").await;
     assert_eq!(app.requests(), 0);
     assert!(server.finish().await.is_empty());
 }
@@ -252,6 +255,7 @@ async fn plain_text_gets_nowhere() {
     // Closed or reset, but never answered in HTTP.
     let _ = soon(stream.read_to_end(&mut answer)).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    server.has_refused(1.0, "tls_handshake").await;
     assert_eq!(app.requests(), 0);
     assert!(server.finish().await.is_empty());
 }
