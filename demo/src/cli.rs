@@ -61,6 +61,10 @@ pub(crate) struct FleetArgs {
     /// Writes the logs to this directory and leaves them there; otherwise they go with the fleet
     #[arg(long, value_name = "DIR")]
     pub(crate) log_dir: Option<PathBuf>,
+
+    /// How long certificates live, from 10s on; half of it passes before they are renewed
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub(crate) leaf_lifetime: String,
 }
 
 /// How the play is told.

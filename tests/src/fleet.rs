@@ -96,6 +96,15 @@ impl Fleet {
     ///
     /// When it does not come up.
     pub async fn up() -> Self {
+        Self::up_with(&[]).await
+    }
+
+    /// [`Fleet::up`] with more arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn up_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let state_file = directory.path().join("fleet.json");
         let base_port = free_ports(3);
@@ -104,6 +113,7 @@ impl Fleet {
             .arg(&state_file)
             .args(["--base-port", &base_port.to_string(), "--bin-dir"])
             .arg(binaries())
+            .args(arguments)
             .stdin(Stdio::null())
             .spawn()
             .expect("the demo can be started");

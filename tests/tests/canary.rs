@@ -1,5 +1,10 @@
 //! Promise: the article's YAML, unchanged, makes 9 to 1 at the gateway, and nothing past the mesh.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
 use std::time::Duration;
 
 use mesh_tests::{EXPERIMENTAL, Fleet, ORIGINAL, SCENARIO, eventually, tool};

@@ -1,5 +1,10 @@
 //! Promise: an agent's inbound port speaks TLS 1.3 with members of the mesh, and with nobody else.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
 use mesh_tests::{Fleet, tool};
 
 const SNI: &str = "outbound_.80_._.fleetman-staff-service.default.svc.cluster.local";
@@ -100,11 +105,10 @@ async fn s_client(address: &str, more: &[&str]) -> String {
 }
 
 async fn names_of_leaf(seen: &str) -> String {
-    let body = seen
+    let rest = seen
         .split_once(BEGIN)
-        .and_then(|(_, rest)| rest.split_once(END))
-        .map(|(body, _)| body)
-        .unwrap_or_else(|| panic!("no certificate in {seen}"));
+        .and_then(|(_, rest)| rest.split_once(END));
+    let (body, _) = rest.unwrap_or_else(|| panic!("no certificate in {seen}"));
     let extensions = "subjectAltName,basicConstraints,extendedKeyUsage";
     tool::run_with_input(
         "openssl",

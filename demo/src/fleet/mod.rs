@@ -74,6 +74,7 @@ impl Fleet {
             logs,
             binaries,
             ports,
+            leaf_lifetime: args.leaf_lifetime.clone(),
         };
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);

@@ -134,6 +134,8 @@ pub(crate) struct Layout {
     pub(crate) binaries: Binaries,
     /// Its ports.
     pub(crate) ports: Ports,
+    /// How long its certificates live, in the words of the command line.
+    pub(crate) leaf_lifetime: String,
 }
 
 impl Layout {
@@ -195,6 +197,7 @@ impl Layout {
             .arg("--state-dir", self.state(CA))
             .arg("--listen", listen.to_string())
             .arg("--listen-metrics", metrics.to_string())
+            .arg("--leaf-lifetime", &self.leaf_lifetime)
             .spec(metrics, metrics, "/metrics")
     }
 
@@ -288,6 +291,7 @@ mod tests {
             logs: directory.join("logs"),
             binaries: Binaries::in_directory(directory).unwrap(),
             ports,
+            leaf_lifetime: "24h".to_owned(),
         }
     }
 

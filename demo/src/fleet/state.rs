@@ -123,6 +123,7 @@ mod tests {
                 .step_by(3)
                 .find_map(|base| Ports::choose(base, purposes()).ok())
                 .expect("of 333 bases one is free"),
+            leaf_lifetime: "24h".to_owned(),
         };
         std::fs::create_dir(&layout.logs).unwrap();
         let mut spec = layout.ca();
