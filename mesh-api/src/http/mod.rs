@@ -1,7 +1,8 @@
 //! The config API over HTTP, in the Kubernetes API's paths and shapes.
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
-//! [`discovery`] says what there is. [`mod@views`] and [`graph`] show what the mesh does. [`guard`] keeps web pages out, [`serve`] sets the limits.
+//! [`discovery`] says what there is; [`mod@views`] and [`graph`] show what the mesh does. [`guard`] keeps web
+//! pages out, [`mod@serve`] sets the limits.
 
 mod apply;
 mod body;
