@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::http::{self, limits};
@@ -17,13 +17,31 @@ use crate::peer::Hello;
 use crate::snapshot::Listener;
 use crate::tls::{self, AcceptError};
 use crate::wire::{Socket, Watch, Wire};
-use crate::worker::Worker;
+use crate::worker::{Greeting, Worker};
 
 /// How long to wait after an `accept` that failed for want of something, such as file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Serves a listener on this worker until what this returns is dropped.
-pub(crate) fn start(worker: &Arc<Worker>, listener: &Listener) -> io::Result<oneshot::Sender<()>> {
+/// An accept loop, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Accept {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Accept {
+    /// Ends the loop. When this returns, whoever had connected is being served, and the kernel refuses
+    /// everybody else.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        if self.task.await.is_err() {
+            warn!("an accept loop panicked");
+        }
+    }
+}
+
+/// Serves a listener on this worker.
+pub(crate) fn start(worker: &Arc<Worker>, listener: &Arc<Listener>) -> io::Result<Accept> {
     let socket = listener.sockets.get(worker.id).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
@@ -37,15 +55,18 @@ pub(crate) fn start(worker: &Arc<Worker>, listener: &Listener) -> io::Result<one
     let accepting = Accepting {
         worker: worker.clone(),
         name: listener.name.clone(),
+        listener: listener.clone(),
         seats: Arc::new(Semaphore::new(limits::CONNECTIONS)),
     };
-    tokio::spawn(accepting.run(socket, stopped));
-    Ok(stop)
+    let task = tokio::spawn(accepting.run(socket, stopped));
+    Ok(Accept { stop, task })
 }
 
 struct Accepting {
     worker: Arc<Worker>,
     name: Arc<str>,
+    /// As it was when the loop began.
+    listener: Arc<Listener>,
     seats: Arc<Semaphore>,
 }
 
@@ -70,14 +91,21 @@ impl Accepting {
                 }
             }
         }
-        // Whoever is connected already is served; then the kernel refuses, also while others still
-        // hold the socket.
-        while let Some(Ok((stream, client))) = socket.accept().now_or_never() {
-            self.welcome(stream, client);
+        if let Err(error) = self.finish(socket) {
+            warn!(listener = %self.name, %error, "cannot close a listening socket");
         }
-        if let Err(error) = SockRef::from(&socket).shutdown(std::net::Shutdown::Both) {
-            debug!(listener = %self.name, %error, "cannot shut a listening socket down");
+    }
+
+    /// Takes in whoever is connected already; then the kernel refuses, also while others still hold the
+    /// socket.
+    fn finish(&self, socket: TcpListener) -> io::Result<()> {
+        // The system is asked itself: the scheduler may not have heard of the last ones yet.
+        let socket = socket.into_std()?;
+        while let Ok((stream, client)) = socket.accept() {
+            stream.set_nonblocking(true)?;
+            self.welcome(TcpStream::from_std(stream)?, client);
         }
+        SockRef::from(&socket).shutdown(std::net::Shutdown::Both)
     }
 
     fn welcome(&self, stream: TcpStream, client: SocketAddr) {
@@ -87,8 +115,9 @@ impl Accepting {
             return;
         };
         let (worker, name) = (self.worker.clone(), self.name.clone());
+        let greeting = worker.greet(&self.listener);
         tokio::spawn(async move {
-            if let Err(error) = connection(&worker, &name, stream, client, seat).await {
+            if let Err(error) = connection(&worker, &name, stream, client, seat, greeting).await {
                 if let Some(reason) = error.reason() {
                     worker.recorder.refused(&name, reason);
                 }
@@ -116,11 +145,13 @@ async fn connection(
     stream: TcpStream,
     client: SocketAddr,
     _seat: OwnedSemaphorePermit,
+    greeted: Greeting,
 ) -> Result<(), AcceptError> {
     Socket::tune(&stream, Watch::Client)?;
     let greeting = tokio::time::timeout(limits::GREETING, greet(worker, name, stream, client));
     let (hello, socket, read) = greeting.await.map_err(|_| AcceptError::Timeout)??;
     let admitted = worker.admit(hello).ok_or(AcceptError::NoPlace)?;
+    drop(greeted);
     let wire = Wire::new(socket, read, admitted.peer.clone());
     http::serve(worker.clone(), admitted.peer.clone(), wire).await;
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -31,6 +31,9 @@ pub(crate) mod limits {
     pub(crate) const CONNECTIONS: usize = 16_384;
     /// From the connection to the end of the TLS handshake, or to the first bytes in plain text.
     pub(crate) const GREETING: Duration = Duration::from_secs(10);
+    /// How long a drain waits for connections that have not said yet what they want: those who have
+    /// connected want to say it at once, unless they connect ahead of need.
+    pub(crate) const LAST_GREETING: Duration = Duration::from_secs(2);
     /// For a request's head, from its first byte to its last.
     pub(crate) const HEADER_SECONDS: u64 = 15;
     /// A connection without requests is closed after this: longer than load balancers in front keep
@@ -139,16 +142,19 @@ where
             waker = Some(cx.waker().clone());
             peer.listen(cx);
         }
+        // First, so that a request which has come is found by the shutdown.
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
         match peer.orders() {
-            Order::None => {}
-            Order::Drain if draining => {}
-            Order::Drain => {
+            Order::Drain if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
+                connection.as_mut().poll(cx)
             }
-            Order::Close => return Poll::Ready(Ok(())),
+            Order::None | Order::Drain => Poll::Pending,
+            Order::Close => Poll::Ready(Ok(())),
         }
-        Pin::new(&mut connection).as_mut().poll(cx)
     })
     .await
 }

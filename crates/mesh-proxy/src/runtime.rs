@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
-use crate::accept;
+use crate::accept::{self, Accept};
 use crate::snapshot::{Direction, Listener, Snapshot};
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
@@ -118,8 +118,7 @@ impl Workers {
 #[derive(Debug)]
 struct Serving {
     listener: Arc<Listener>,
-    /// Dropping it ends the accept loop.
-    _accept: oneshot::Sender<()>,
+    accept: Accept,
 }
 
 /// A worker's life.
@@ -158,9 +157,11 @@ async fn run(
     let drained = async {
         // What the workload itself asks for goes on until its callers have their answers.
         let first = |listener: &Listener| listener.direction == Direction::Inbound || listener.edge;
-        serving.retain(|_, serving: &mut Serving| !first(&serving.listener));
+        let all = std::mem::take(&mut serving).into_values();
+        let (callers, workload): (Vec<Serving>, Vec<_>) = all.partition(|s| first(&s.listener));
+        stop(callers).await;
         worker.drain(first).await;
-        serving.clear();
+        stop(workload).await;
         worker.drain(|_| true).await;
     };
     tokio::pin!(drained);
@@ -174,6 +175,14 @@ async fn run(
     debug!(worker = worker.id, "drained");
     // Nobody waits any more if the deadline has passed.
     done.send(()).unwrap_or_default();
+}
+
+/// Takes no more connections. Waiting matters: a loop that is only told would not run any more at a
+/// worker that has nothing else to do, and leave the kernel collecting connections for it.
+async fn stop(serving: Vec<Serving>) {
+    for serving in serving {
+        serving.accept.stop().await;
+    }
 }
 
 /// Starts and stops accept loops, so that they are the snapshot's listeners.
@@ -195,7 +204,7 @@ fn keep_in_step(
             Ok(accept) => {
                 let serving_now = Serving {
                     listener: listener.clone(),
-                    _accept: accept,
+                    accept,
                 };
                 serving.insert(listener.name.clone(), serving_now);
             }

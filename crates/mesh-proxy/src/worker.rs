@@ -13,6 +13,7 @@ use mesh_xds::Workload;
 use mesh_xds::names::ClusterName;
 use tokio::sync::Notify;
 
+use crate::http::limits;
 use crate::peer::{Hello, Order, Peer, Standing};
 use crate::snapshot::{Direction, Listener, ServiceName, Snapshot};
 use crate::telemetry::{Recorder, Telemetry};
@@ -32,7 +33,9 @@ pub(crate) struct Worker {
     version: AtomicU64,
     peers: Mutex<HashMap<u64, Arc<Peer>>>,
     peers_seen: AtomicU64,
-    /// Rings when a connection ends.
+    /// Connections of which it is not known yet what they want, and the listeners that they came to.
+    greetings: Mutex<HashMap<u64, Arc<Listener>>>,
+    /// Rings when a connection ends, or has said what it wants.
     ended: Notify,
     /// Seconds since the worker began, ticking once a second, from 1.
     clock: Arc<AtomicU64>,
@@ -78,6 +81,7 @@ impl Worker {
             version: AtomicU64::new(0),
             peers: Mutex::default(),
             peers_seen: AtomicU64::new(0),
+            greetings: Mutex::default(),
             ended: Notify::new(),
             clock: Arc::new(AtomicU64::new(1)),
             began: Instant::now(),
@@ -153,6 +157,16 @@ impl Worker {
             id,
             peer,
         })
+    }
+
+    /// A connection has come whose client has yet to say what it wants.
+    pub(crate) fn greet(self: &Arc<Self>, listener: &Arc<Listener>) -> Greeting {
+        let id = self.peers_seen.fetch_add(1, Relaxed);
+        lock(&self.greetings).insert(id, listener.clone());
+        Greeting {
+            worker: self.clone(),
+            id,
+        }
     }
 
     /// One shared copy of a principal, so that its address stands for it.
@@ -255,8 +269,12 @@ impl Worker {
         lock(&self.peers).values().cloned().collect()
     }
 
-    /// Ends the connections of these listeners in peace.
+    /// Ends the connections of these listeners in peace. Those that have just come may still say what
+    /// they want.
     pub(crate) async fn drain(&self, of: impl Fn(&Listener) -> bool) {
+        let patience = tokio::time::sleep(limits::LAST_GREETING);
+        tokio::pin!(patience);
+        let mut patient = true;
         loop {
             let ended = self.ended.notified();
             let peers = self.peers();
@@ -264,11 +282,15 @@ impl Worker {
                 .iter()
                 .filter(|p| of(&p.standing().listener))
                 .peekable();
-            if peers.peek().is_none() {
+            let greeting = patient && lock(&self.greetings).values().any(|l| of(l));
+            if peers.peek().is_none() && !greeting {
                 return;
             }
             peers.for_each(|peer| peer.order(Order::Drain));
-            ended.await;
+            tokio::select! {
+                () = ended => {}
+                () = &mut patience, if patient => patient = false,
+            }
         }
     }
 }
@@ -284,6 +306,20 @@ pub(crate) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         lock(&self.worker.peers).remove(&self.id);
+        self.worker.ended.notify_one();
+    }
+}
+
+/// A connection whose client has yet to say what it wants; a drain waits for it.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    worker: Arc<Worker>,
+    id: u64,
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        lock(&self.worker.greetings).remove(&self.id);
         self.worker.ended.notify_one();
     }
 }

@@ -79,6 +79,34 @@ async fn requests_under_way_are_finished_and_new_connections_refused() {
     }
 }
 
+/// The kernel spreads connections over the workers; none may be left in the queue of an idle one.
+#[tokio::test]
+async fn an_idle_worker_refuses_while_another_drains() {
+    let slow = Slow::start().await;
+    let identity = Authority::new("cluster.local").identity("default", "web");
+    let setup = Setup::new(2, identity, Direction::Inbound);
+    let proxy = Proxy::start(setup.to(vec![endpoint(slow.app.address, "v1")]));
+    let address = proxy.address;
+    let mut client = Client::http1(address).await;
+    let answer = tokio::spawn(async move { client.get("/").await });
+    slow.asked().await;
+    let drained = tokio::spawn(proxy.finish());
+    let refused = async {
+        let mut in_a_row = 0;
+        while in_a_row < 64 {
+            in_a_row = match TcpStream::connect(address).await {
+                Ok(_) => 0,
+                Err(_) => in_a_row + 1,
+            };
+        }
+    };
+    soon(refused).await;
+    assert!(!drained.is_finished(), "it waits for the request");
+    slow.go.add_permits(1);
+    assert_eq!(answer.await.expect("no panic").text(), "done");
+    assert_eq!(drained.await.expect("no panic").len(), 1);
+}
+
 /// An application that is asked may have to ask others before it can answer.
 #[tokio::test]
 async fn the_workload_can_ask_others_until_its_callers_have_their_answers() {
