@@ -32,8 +32,8 @@ const HTTP2_IDLE: Duration = Duration::from_secs(300);
 /// Requests on one HTTP/2 connection before another is opened: what servers usually allow.
 const STREAMS: u32 = 100;
 
-/// How often a request waits for a shared dial before it gives up: connections that break as soon as
-/// they are made must not hold a request forever.
+/// How often a request waits for a shared dial in vain before it gives up: connections that break as
+/// soon as they are made must not hold a request forever. A dial whose streams others took is not in vain.
 const DIALS: u32 = 3;
 
 /// Connections of one worker to one endpoint.
@@ -51,7 +51,26 @@ pub(super) struct Pool {
     speaks: Option<Protocol>,
 }
 
-type Dialed = Result<(), Arc<ConnectError>>;
+type Dialed = Result<Made, Arc<ConnectError>>;
+
+/// What a shared dial made.
+#[derive(Clone, Debug)]
+enum Made {
+    /// A connection for one of those who wait; the others dial for themselves.
+    Http1,
+    Http2(http2::SendRequest<Outgoing>, Arc<Origin>),
+}
+
+impl Made {
+    /// Is it of use to nobody? If not, others have taken what it offers. Where HTTP/1 is spoken nobody
+    /// has to wait twice.
+    fn is_lost(&self, generation: u64) -> bool {
+        match self {
+            Self::Http1 => true,
+            Self::Http2(sender, origin) => sender.is_closed() || origin.generation != generation,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -169,8 +188,12 @@ impl Pool {
         self.dialing = false;
         let result = match result {
             Ok(fresh) => {
+                let made = match &fresh.sender {
+                    Sender::Http1(_) => Made::Http1,
+                    Sender::Http2(sender) => Made::Http2(sender.clone(), fresh.origin.clone()),
+                };
                 self.add(fresh);
-                Ok(())
+                Ok(made)
             }
             Err(error) => Err(Arc::new(error)),
         };
@@ -270,17 +293,22 @@ pub(super) async fn checkout(
     endpoint: &Arc<Endpoint>,
 ) -> Result<Lease, Arc<ConnectError>> {
     let active = Active::begin(&endpoint.state, worker.id);
-    let (plain, generation) = match (&endpoint.tls, cluster.http2) {
-        (Some(_), _) => (None, worker.identity.generation()),
-        (None, true) => (Some(Protocol::Http2), 0),
-        (None, false) => (Some(Protocol::Http1), 0),
+    let plain = match (&endpoint.tls, cluster.http2) {
+        (Some(_), _) => None,
+        (None, true) => Some(Protocol::Http2),
+        (None, false) => Some(Protocol::Http1),
     };
-    let mut dials = 0;
+    // Asked each time: the identity may be renewed while this waits.
+    let generation = || match plain {
+        None => worker.identity.generation(),
+        Some(_) => 0,
+    };
+    let mut in_vain = 0;
     loop {
         let found = endpoint
             .state
             .pool(worker.id)
-            .find(plain, generation, Instant::now());
+            .find(plain, generation(), Instant::now());
         match found {
             Found::Ready(link, origin) => {
                 return Ok(Lease {
@@ -299,12 +327,15 @@ pub(super) async fn checkout(
                 if lead {
                     dial(worker, cluster, endpoint);
                 }
-                dials += 1;
-                match dialed.await {
-                    Ok(Ok(())) if dials < DIALS => {}
+                let dialed = dialed.await;
+                if let Ok(Ok(made)) = &dialed {
+                    in_vain += u32::from(made.is_lost(generation()));
+                }
+                match dialed {
+                    Ok(Ok(_)) if in_vain < DIALS => {}
                     Ok(Err(error)) => return Err(error),
                     // Made and lost again, or the worker is ending.
-                    Ok(Ok(())) | Err(_) => {
+                    Ok(Ok(_)) | Err(_) => {
                         return Err(Arc::new(ConnectError::Connect {
                             address: endpoint.address.clone(),
                             source: std::io::ErrorKind::ConnectionReset.into(),

@@ -60,6 +60,14 @@ impl Client {
         Self::Http2(sender)
     }
 
+    /// The same HTTP/2 connection for one more request at once.
+    pub(crate) fn share(&self) -> Self {
+        match self {
+            Self::Http1(_) => panic!("HTTP/1 carries one request at a time"),
+            Self::Http2(sender) => Self::Http2(sender.clone()),
+        }
+    }
+
     /// Sends; the response's body is still to come.
     pub(crate) async fn send(
         &mut self,

@@ -22,6 +22,38 @@ fn over_http2(cluster: Cluster) -> Cluster {
     }
 }
 
+/// Each dial serves as many as one connection carries; the others wait for the next, however many.
+#[tokio::test]
+async fn a_burst_opens_as_many_shared_connections_as_it_takes() {
+    const CLIENTS: usize = 14;
+    const EACH: usize = 100;
+    let all = Arc::new(tokio::sync::Barrier::new(CLIENTS * EACH));
+    let app = App::start(move |_| {
+        let all = all.clone();
+        async move {
+            // Nobody is answered, so no stream is free, before all have been asked.
+            all.wait().await;
+            Response::new(full("served"))
+        }
+    })
+    .await;
+    let web = cluster("outbound|80||web", vec![endpoint(app.address, "v1")]);
+    let proxy = Proxy::start(Setup::outbound().through(over_http2(web)));
+    let mut answers = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = Client::http2(proxy.address).await;
+        answers.extend((0..EACH).map(|_| {
+            let mut client = client.share();
+            tokio::spawn(async move { client.get("/").await })
+        }));
+    }
+    for answer in answers {
+        assert_eq!(answer.await.expect("no panic").text(), "served");
+    }
+    assert!(app.connections() >= CLIENTS, "{}", app.connections());
+    proxy.finish().await;
+}
+
 /// An application that says how it was asked.
 async fn mirror() -> App {
     App::start(|request| async move {
