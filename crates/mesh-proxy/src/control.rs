@@ -299,6 +299,10 @@ impl Control {
             .iter()
             .all(|kind| self.answered.contains(kind));
         if has_both && self.linked.waiting.is_empty() {
+            if self.parts.readiness.pending().contains(&CONFIGURATION) {
+                // The first whole configuration: from here on a restart needs no control plane.
+                self.save.at = Some(now);
+            }
             self.parts.readiness.set(CONFIGURATION, true);
         }
     }
