@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use self::cache::{Cache, Kept};
 use self::sockets::Sockets;
-use self::stream::Event;
+use self::stream::{Event, Requests};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{Accepted, Context};
@@ -80,7 +80,8 @@ pub(crate) struct Control {
     client: DeltaClient,
     accepted: Accepted,
     linked: Linked,
-    requests: Option<mpsc::UnboundedSender<DeltaDiscoveryRequest>>,
+    /// The stream, while it may be used.
+    requests: Option<Requests>,
     /// Types that the control plane, or the disk, has said something about.
     answered: BTreeSet<ResourceType>,
     save: Save,
@@ -173,17 +174,13 @@ impl Control {
         match event {
             Event::Up(requests) => {
                 for request in self.client.reconnect() {
-                    _ = requests.send(request);
+                    requests.send(request);
                 }
                 self.requests = Some(requests);
             }
-            Event::Response(response) => {
-                if self.parts.freshness.send_replace(Freshness::Following) != Freshness::Following {
-                    tracing::info!("following the control plane");
-                    self.lost.clear();
-                }
-                self.on_response(*response);
-            }
+            // What still comes from a stream that was closed is not listened to.
+            Event::Response(_) if self.requests.is_none() => {}
+            Event::Response(response) => self.on_response(*response),
             Event::Down(reason) => self.on_down(reason),
         }
     }
@@ -216,11 +213,17 @@ impl Control {
         let update = match self.client.on_response(response) {
             Ok(update) => update,
             Err(error) => {
-                tracing::warn!(%error, "closing the stream");
-                self.requests = None;
+                // Its end is an event like any other, and the next stream begins from what is held.
+                if let Some(requests) = self.requests.take() {
+                    requests.close(format!("the control plane broke the protocol: {error}"));
+                }
                 return;
             }
         };
+        if self.parts.freshness.send_replace(Freshness::Following) != Freshness::Following {
+            tracing::info!("following the control plane");
+            self.lost.clear();
+        }
         let (kind, now) = (update.resource_type, now());
         let Update {
             changed, removed, ..
@@ -309,8 +312,7 @@ impl Control {
 
     fn send(&self, request: DeltaDiscoveryRequest) {
         if let Some(requests) = &self.requests {
-            // If the stream has just gone, the next one begins with all that there is to say.
-            _ = requests.send(request);
+            requests.send(request);
         }
     }
 

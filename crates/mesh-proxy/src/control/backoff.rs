@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The pauses of one thing that is tried again and again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     tries: u32,
 }

@@ -10,8 +10,9 @@ use mesh_identity::{Identity, SpiffeId, grpc};
 use mesh_xds::envoy::discovery::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 
@@ -22,11 +23,43 @@ const MAX_MESSAGE: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A new stream takes requests.
-    Up(mpsc::UnboundedSender<DeltaDiscoveryRequest>),
+    Up(Requests),
     /// The control plane said something.
     Response(Box<DeltaDiscoveryResponse>),
     /// The stream is gone, or could not be opened, and why.
     Down(String),
+}
+
+/// The control loop's end of a stream. The stream ends with it, in both directions.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    outgoing: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
+    close: oneshot::Sender<String>,
+}
+
+/// The stream's end: what is to be sent, and why it is to end.
+pub(crate) type Asked = (
+    mpsc::UnboundedReceiver<DeltaDiscoveryRequest>,
+    oneshot::Receiver<String>,
+);
+
+impl Requests {
+    pub(crate) fn channel() -> (Self, Asked) {
+        let (outgoing, requests) = mpsc::unbounded_channel();
+        let (close, closed) = oneshot::channel();
+        (Self { outgoing, close }, (requests, closed))
+    }
+
+    pub(crate) fn send(&self, request: DeltaDiscoveryRequest) {
+        // If the stream has just gone, the next one begins with all that there is to say.
+        _ = self.outgoing.send(request);
+    }
+
+    /// Ends the stream: nothing that it brings is wanted any more.
+    pub(crate) fn close(self, reason: String) {
+        // If it has just gone by itself, that will do.
+        _ = self.close.send(reason);
+    }
 }
 
 /// Keeps the stream up until the receiver of its events is gone.
@@ -64,11 +97,29 @@ async fn one_stream(
         Ok(channel) => channel,
         Err(error) => return error.to_string(),
     };
-    let (requests, outgoing) = mpsc::unbounded_channel();
+    let (requests, (outgoing, closed)) = Requests::channel();
     // Before the call: a server may wait for the first request before it answers.
     if events.send(Event::Up(requests)).await.is_err() {
         return String::new();
     }
+    let before = backoff.clone();
+    tokio::select! {
+        reason = exchange(channel, outgoing, events, backoff) => reason,
+        reason = closed => {
+            // What it brought was no success: whoever speaks nonsense is not dialled without end.
+            *backoff = before;
+            reason.unwrap_or_else(|_| "the proxy closed the stream".to_owned())
+        }
+    }
+}
+
+/// Sends and receives until the control plane ends the stream; returns why it did.
+async fn exchange(
+    channel: Channel,
+    outgoing: mpsc::UnboundedReceiver<DeltaDiscoveryRequest>,
+    events: &mpsc::Sender<Event>,
+    backoff: &mut Backoff,
+) -> String {
     let mut client =
         AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let opened = client

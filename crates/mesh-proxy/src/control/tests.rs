@@ -11,6 +11,7 @@ use mesh_xds::server::{DeltaSession, Limits, Sync};
 
 use super::*;
 use crate::control::sockets::Places;
+use crate::control::stream::Asked;
 use crate::settings::PortMapping;
 use crate::snapshot::Action;
 use crate::snapshot::samples::{
@@ -23,7 +24,7 @@ struct Mesh {
     session: DeltaSession,
     set: ResourceSet,
     events: mpsc::Sender<Event>,
-    requests: Option<mpsc::UnboundedReceiver<DeltaDiscoveryRequest>>,
+    requests: Option<Asked>,
     questions: Questions,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     freshness: watch::Receiver<Freshness>,
@@ -89,8 +90,8 @@ impl Mesh {
 
     async fn connect(&mut self) {
         self.session = DeltaSession::new(self.set.clone(), Limits::default());
-        let (requests, received) = mpsc::unbounded_channel();
-        self.requests = Some(received);
+        let (requests, asked) = Requests::channel();
+        self.requests = Some(asked);
         self.events.send(Event::Up(requests)).await.unwrap();
         self.settle().await;
     }
@@ -130,7 +131,7 @@ impl Mesh {
         loop {
             self.view().await;
             self.look();
-            let Some(request) = self.requests.as_mut().and_then(|r| r.try_recv().ok()) else {
+            let Some(request) = self.requests.as_mut().and_then(|(r, _)| r.try_recv().ok()) else {
                 return;
             };
             let responses = self
@@ -352,6 +353,29 @@ async fn a_lost_stream_changes_nothing_and_the_next_one_brings_differences_only(
     assert!(after.clusters.contains_key("more"));
     assert!(Arc::ptr_eq(&before.clusters["v1"], &after.clusters["v1"]));
     assert!(Arc::ptr_eq(&before.listeners["l"], &after.listeners["l"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_the_protocol_is_closed_and_no_longer_listened_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mesh = Mesh::start(directory.path(), any_port());
+    serve(&mut mesh.set, "v1");
+    mesh.connect().await;
+    let nonsense = DeltaDiscoveryResponse {
+        type_url: "type.googleapis.com/never.asked.For".into(),
+        ..Default::default()
+    };
+    mesh.send(vec![nonsense]).await;
+    let (_, closed) = mesh.requests.take().unwrap();
+    let reason = closed.await.unwrap();
+    assert!(reason.contains("never.asked.For"), "{reason}");
+    mesh.push(|set| serve(set, "v2")).await;
+    assert_eq!(mesh.targets(), ["v1"], "what came on the closed stream");
+
+    mesh.lose(&reason).await;
+    mesh.connect().await;
+    assert_eq!(*mesh.freshness.borrow(), Freshness::Following);
+    assert!(mesh.snapshot().clusters.contains_key("v2"));
 }
 
 #[tokio::test(start_paused = true)]

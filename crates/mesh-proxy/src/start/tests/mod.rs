@@ -381,6 +381,27 @@ async fn whoever_is_not_the_control_plane_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_closed_ends_and_the_next_one_is_opened() {
+    let plane = plane(resources()).await;
+    let (events, mut happening) = mpsc::channel(1);
+    tokio::spawn(stream::keep_up(
+        plane.address.to_string(),
+        identity(),
+        events,
+    ));
+    for _ in 0..2 {
+        let Some(stream::Event::Up(requests)) = happening.recv().await else {
+            panic!("no stream");
+        };
+        requests.close("nonsense".into());
+        let Some(stream::Event::Down(reason)) = happening.recv().await else {
+            panic!("it goes on");
+        };
+        assert_eq!(reason, "nonsense");
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_listens_only_where_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = plane(ResourceSet::new()).await;
