@@ -154,13 +154,22 @@ async fn run(
             }
         }
     }
+    if snapshots.has_changed().unwrap_or_default() {
+        // Listeners that nobody has served yet have sockets too, which are closed by serving them.
+        let snapshot = snapshots.borrow_and_update().clone();
+        worker.adopt(&snapshot);
+        keep_in_step(&worker, &snapshot, &mut serving);
+    }
     let drained = async {
         // What the workload itself asks for goes on until its callers have their answers.
         let first = |listener: &Listener| listener.direction == Direction::Inbound || listener.edge;
         let all = std::mem::take(&mut serving).into_values();
         let (callers, workload): (Vec<Serving>, Vec<_>) = all.partition(|s| first(&s.listener));
+        // Told first: who sees that new connections are refused sees his own ending too.
+        worker.order_drain(first);
         stop(callers).await;
         worker.drain(first).await;
+        worker.order_drain(|_| true);
         stop(workload).await;
         worker.drain(|_| true).await;
     };

@@ -269,6 +269,13 @@ impl Worker {
         lock(&self.peers).values().cloned().collect()
     }
 
+    /// Tells the connections of these listeners to end in peace.
+    pub(crate) fn order_drain(&self, of: impl Fn(&Listener) -> bool) {
+        let peers = self.peers();
+        let peers = peers.iter().filter(|p| of(&p.standing().listener));
+        peers.for_each(|peer| peer.order(Order::Drain));
+    }
+
     /// Ends the connections of these listeners in peace. Those that have just come may still say what
     /// they want.
     pub(crate) async fn drain(&self, of: impl Fn(&Listener) -> bool) {
