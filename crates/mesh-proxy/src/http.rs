@@ -50,6 +50,8 @@ pub(crate) mod limits {
     /// Streams that a client may reset before they were looked at, and that we may reset for its
     /// mistakes, before the connection is ended.
     pub(crate) const RESETS: usize = 64;
+    /// The same for a proxy of the mesh, whose connection carries the requests of many clients.
+    pub(crate) const MESH_RESETS: usize = 4_096;
     /// What a stream may send ahead: a fast link's bandwidth times its delay.
     pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
     /// What a connection may send ahead, all streams together.
@@ -58,6 +60,9 @@ pub(crate) mod limits {
     pub(crate) const SEND_BUFFER: usize = 128 * 1024;
     /// Requests that one connection may call off within a second: each costs us more than the client.
     pub(crate) const CANCELS_PER_SECOND: u32 = 500;
+    /// The same for a proxy of the mesh, which passes on what its many clients call off. More is not
+    /// held against the requests that are under way: the connection ends in peace.
+    pub(crate) const MESH_CANCELS_PER_SECOND: u32 = 20_000;
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -83,6 +88,11 @@ pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, Tc
 pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
     let io = TokioIo::new(wire);
     let http2 = peer.hello.http2;
+    let resets = if peer.is_mesh() {
+        limits::MESH_RESETS
+    } else {
+        limits::RESETS
+    };
     let service = {
         let (worker, peer) = (worker.clone(), peer.clone());
         service_fn(move |request| pipeline::serve(worker.clone(), peer.clone(), request))
@@ -91,8 +101,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
         let connection = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(limits::STREAMS)
             .max_header_list_size(limits::HEADER_BYTES)
-            .max_pending_accept_reset_streams(limits::RESETS)
-            .max_local_error_reset_streams(limits::RESETS)
+            .max_pending_accept_reset_streams(resets)
+            .max_local_error_reset_streams(resets)
             .initial_stream_window_size(limits::STREAM_WINDOW)
             .initial_connection_window_size(limits::CONNECTION_WINDOW)
             .max_send_buf_size(limits::SEND_BUFFER)

@@ -131,9 +131,23 @@ impl Peer {
     pub(crate) fn end(&self, cancelled: bool) {
         self.idle_since.store(self.clock.load(Relaxed), Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
-        if cancelled && self.cancelled.fetch_add(1, Relaxed) == limits::CANCELS_PER_SECOND {
-            self.order(Order::Close);
+        if !cancelled {
+            return;
         }
+        let (limit, order) = if self.is_mesh() {
+            (limits::MESH_CANCELS_PER_SECOND, Order::Drain)
+        } else {
+            (limits::CANCELS_PER_SECOND, Order::Close)
+        };
+        if self.cancelled.fetch_add(1, Relaxed) == limit {
+            self.order(order);
+        }
+    }
+
+    /// Is it a proxy of the mesh, which has proven who it is? Its connection carries what many clients
+    /// ask for, who must not have to pay for one of them.
+    pub(crate) fn is_mesh(&self) -> bool {
+        self.hello.principal.is_some() && !self.standing().listener.edge
     }
 
     /// Once a second.
@@ -206,12 +220,16 @@ mod tests {
     use crate::snapshot::FilterChains;
 
     fn peer(http2: bool) -> Peer {
+        peer_of(http2, true, None)
+    }
+
+    fn peer_of(http2: bool, edge: bool, principal: Option<&str>) -> Peer {
         let hello = Hello {
             listener: "listener".into(),
             server_name: None,
             address: ([127, 0, 0, 1], 1).into(),
             tls: false,
-            principal: None,
+            principal: principal.map(Arc::from),
             http2,
         };
         let listener = Listener {
@@ -219,7 +237,7 @@ mod tests {
             address: ([127, 0, 0, 1], 2).into(),
             sockets: Arc::default(),
             direction: Direction::Outbound,
-            edge: true,
+            edge,
             chains: FilterChains::default(),
             workload: Arc::default(),
             peers: Arc::default(),
@@ -292,6 +310,26 @@ mod tests {
         assert_eq!(peer.orders(), Order::None);
         cancel();
         assert_eq!(peer.orders(), Order::Close);
+    }
+
+    #[test]
+    fn what_the_clients_of_a_proxy_call_off_does_not_cut_the_others_off() {
+        let id = Some("spiffe://cluster.local/ns/istio-system/sa/gateway");
+        let call_off = |peer: &Peer, times: u32| {
+            for _ in 0..times {
+                peer.begin();
+                peer.end(true);
+            }
+            peer.orders()
+        };
+        let proxy = peer_of(true, false, id);
+        let many = limits::MESH_CANCELS_PER_SECOND;
+        assert_eq!(call_off(&proxy, many), Order::None);
+        assert_eq!(call_off(&proxy, many), Order::Drain);
+        let few = limits::CANCELS_PER_SECOND + 1;
+        // A certificate makes no proxy of a stranger at the edge, nor an inner port of the unproven.
+        assert_eq!(call_off(&peer_of(true, true, id), few), Order::Close);
+        assert_eq!(call_off(&peer_of(true, false, None), few), Order::Close);
     }
 
     #[test]
