@@ -196,8 +196,11 @@ impl Exchange {
             log.cause = Some(fail.cause.to_string());
         }
         let flags = fail.flags.label();
-        // Strangers are not told about addresses inside.
-        let sentence = if self.standing.listener.edge || fail.cause == fail.advice {
+        // Only the workload itself is told about addresses inside: what an inbound listener answers
+        // may be passed on to strangers by a gateway.
+        let listener = &self.standing.listener;
+        let own_workload = listener.direction == Direction::Outbound && !listener.edge;
+        let sentence = if !own_workload || fail.cause == fail.advice {
             format!("{flags}: {}", fail.advice)
         } else {
             format!("{flags}: {} ({})", fail.advice, fail.cause)

@@ -158,7 +158,7 @@ pub(crate) struct Fail {
     pub(crate) flags: Flags,
     /// What the client is answered.
     pub(crate) status: StatusCode,
-    /// What happened, for the log and for clients inside the mesh. It may name addresses.
+    /// What happened, for the log and for the workload that the proxy stands beside. It may name addresses.
     pub(crate) cause: Cow<'static, str>,
     /// What to do; fit for strangers.
     pub(crate) advice: &'static str,

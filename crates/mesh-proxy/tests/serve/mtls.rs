@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::app::{App, full};
 use crate::client::{Client, body, nothing};
-use crate::mesh::{Proxy, Setup, cluster, mesh_endpoint, peers, soon, workload};
+use crate::mesh::{Proxy, Setup, cluster, mesh_endpoint, nobody, peers, soon, workload};
 
 const NAME: &str = "outbound_.80_._.web";
 
@@ -238,6 +238,30 @@ async fn a_foreign_root_and_an_unknown_name_get_nowhere() {
     server.has_refused(3.0, "no_filter_chain").await;
     assert_eq!(app.requests(), 0);
     assert!(server.finish().await.is_empty());
+}
+
+/// What a server's proxy answers may be passed on to strangers by a gateway.
+#[tokio::test]
+async fn a_servers_proxy_names_no_address_of_its_application() {
+    let authority = Authority::new("cluster.local");
+    let (shop, web) = (
+        authority.identity("default", "shop"),
+        authority.identity("default", "web"),
+    );
+    let gone = nobody();
+    let mut setup = Setup::new(1, web.clone(), Direction::Inbound);
+    setup = setup.to(vec![crate::mesh::endpoint(gone, "v1")]);
+    let config = server_config(&web, Peers::TrustDomain, &[b"h2", b"http/1.1"]);
+    setup.tls = Some((vec![NAME.into()], config));
+    let server = Proxy::start(setup);
+    let client = Proxy::start(outbound(&shop, &server, Peers::TrustDomain, NAME));
+    let answer = Client::http1(client.address).await.get("/").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().starts_with("UF"), "{}", answer.text());
+    let port = gone.port().to_string();
+    assert!(!answer.text().contains(&port), "{}", answer.text());
+    client.finish().await;
+    server.finish().await;
 }
 
 #[tokio::test]
