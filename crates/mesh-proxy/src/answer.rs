@@ -68,7 +68,9 @@ impl Body for Answer {
             }
             Content::Upstream { body, left } => (body, left),
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let polled = Pin::new(body).poll_frame(cx);
+        this.exchange.offered(polled.is_ready());
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -16,7 +16,7 @@ use mesh_xds::Workload;
 use crate::answer::{Answer, Content};
 use crate::fail::{Fail, Flag, Flags};
 use crate::grpc;
-use crate::peer::{Peer, Standing};
+use crate::peer::{Peer, Progress, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
 use crate::telemetry::{AccessLog, Facts, Measures, Security};
@@ -44,6 +44,7 @@ pub(crate) struct Exchange {
     source: Arc<Workload>,
     request_head_bytes: u64,
     request_body: Option<Arc<Meter>>,
+    progress: Option<Arc<Progress>>,
     cluster: Option<Arc<Cluster>>,
     /// What was asked for, if no cluster says so.
     service: Option<Arc<ServiceName>>,
@@ -82,6 +83,7 @@ impl Exchange {
             source: standing.source(request.headers()).clone(),
             request_head_bytes: request_head_bytes(request),
             request_body: None,
+            progress: peer.watch(&standing.listener),
             cluster: None,
             service: None,
             endpoint: None,
@@ -113,7 +115,7 @@ impl Exchange {
         if body.is_end_stream() {
             return Outgoing::Empty;
         }
-        let meter = Arc::<Meter>::default();
+        let meter = Arc::new(Meter::new(self.progress.clone()));
         self.request_body = Some(meter.clone());
         Outgoing::Stream { body, meter }
     }
@@ -230,9 +232,17 @@ impl Exchange {
             self.grpc_status = grpc::status(response.headers());
         }
         self.response_bytes = response_head_bytes(response.headers());
+        self.offered(true);
         let bodiless =
             self.head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         response.map(|()| Answer::new(content, bodiless, self))
+    }
+
+    /// There is more of the response for the client to take, or none yet.
+    pub(crate) fn offered(&self, something: bool) {
+        if let Some(progress) = &self.progress {
+            progress.offered(something);
+        }
     }
 
     /// Bytes of the response's body are on their way.
@@ -339,6 +349,9 @@ impl Drop for Exchange {
             && self.flags.is_empty()
         {
             lease.give_back(now);
+        }
+        if let Some(progress) = &self.progress {
+            self.peer.unwatch(progress);
         }
         self.peer.end(self.code == 0);
     }

@@ -39,6 +39,9 @@ pub(crate) mod limits {
     /// A connection without requests is closed after this: longer than load balancers in front keep
     /// theirs, so that they close first.
     pub(crate) const IDLE_SECONDS: u64 = 600;
+    /// How long a stranger's request may stand still for the stranger's own sake: it neither goes on
+    /// with its body nor takes the answer. Waiting for the application has no limit here.
+    pub(crate) const STALL_SECONDS: u64 = 300;
     /// All fields of a message together.
     pub(crate) const HEADER_BYTES: u32 = 96 * 1024;
     /// Fields of an HTTP/1 message.

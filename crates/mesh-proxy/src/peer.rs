@@ -2,8 +2,8 @@
 //! whether it may go on.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use http::HeaderMap;
@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     standing: Mutex<Arc<Standing>>,
     order: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// The requests of a stranger that are under way.
+    watched: Mutex<Vec<Arc<Progress>>>,
     /// Requests under way.
     in_flight: AtomicU32,
     /// Requests called off since the clock last ticked.
@@ -70,6 +72,7 @@ impl Peer {
             standing: Mutex::new(Arc::new(standing)),
             order: AtomicU8::new(Order::None as u8),
             waker: Mutex::default(),
+            watched: Mutex::default(),
             in_flight: AtomicU32::new(0),
             cancelled: AtomicU32::new(0),
             clock,
@@ -144,6 +147,30 @@ impl Peer {
         }
     }
 
+    /// Watches whether a request's client goes on. Nobody but strangers is watched.
+    pub(crate) fn watch(&self, listener: &Listener) -> Option<Arc<Progress>> {
+        let progress = listener.edge.then(|| {
+            Arc::new(Progress {
+                clock: self.clock.clone(),
+                awaits_body: AtomicU64::new(0),
+                answering: AtomicBool::new(false),
+                awaits_taking: AtomicU64::new(0),
+            })
+        })?;
+        self.watched().push(progress.clone());
+        Some(progress)
+    }
+
+    /// The request has ended.
+    pub(crate) fn unwatch(&self, progress: &Arc<Progress>) {
+        self.watched()
+            .retain(|watched| !Arc::ptr_eq(watched, progress));
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Is it a proxy of the mesh, which has proven who it is? Its connection carries what many clients
     /// ask for, who must not have to pay for one of them.
     pub(crate) fn is_mesh(&self) -> bool {
@@ -160,7 +187,9 @@ impl Peer {
     fn overdue(&self) -> Order {
         let now = self.clock.load(Relaxed);
         if self.in_flight.load(Relaxed) > 0 {
-            return Order::None;
+            // One stream cannot be cut without its connection: it is its client's as well.
+            let stalled = self.watched().iter().any(|p| p.stands_still(now));
+            return if stalled { Order::Close } else { Order::None };
         }
         let heard = self.heard_at.load(Relaxed);
         if !self.hello.http2 && heard != 0 && now - heard > limits::HEADER_SECONDS {
@@ -171,6 +200,51 @@ impl Peer {
             idle if idle > limits::IDLE_SECONDS => Order::Drain,
             _ => Order::None,
         }
+    }
+}
+
+/// Since when a request waits for its client, in seconds of the worker's clock; 0 if it does not.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    clock: Arc<AtomicU64>,
+    /// For more of its body.
+    awaits_body: AtomicU64,
+    /// There is an answer: from now on it is what counts, since the body may be a stream that says
+    /// something when there is something to say.
+    answering: AtomicBool,
+    /// Until what there is of the answer has been taken.
+    awaits_taking: AtomicU64,
+}
+
+impl Progress {
+    /// The body was asked for more; `came` says whether there was any.
+    pub(crate) fn read(&self, came: bool) {
+        let now = self.clock.load(Relaxed);
+        if came {
+            self.awaits_body.store(0, Relaxed);
+        } else if self.awaits_body.load(Relaxed) == 0 {
+            self.awaits_body.store(now, Relaxed);
+        }
+    }
+
+    /// There is something of the answer to take, or nothing yet.
+    pub(crate) fn offered(&self, something: bool) {
+        let since = if something {
+            self.clock.load(Relaxed)
+        } else {
+            0
+        };
+        self.awaits_taking.store(since, Relaxed);
+        self.answering.store(true, Relaxed);
+    }
+
+    fn stands_still(&self, now: u64) -> bool {
+        let since = if self.answering.load(Relaxed) {
+            self.awaits_taking.load(Relaxed)
+        } else {
+            self.awaits_body.load(Relaxed)
+        };
+        since != 0 && now.saturating_sub(since) > limits::STALL_SECONDS
     }
 }
 
@@ -287,6 +361,44 @@ mod tests {
         assert_eq!(after(&peer, limits::IDLE_SECONDS), Order::None);
         assert_eq!(after(&peer, 1), Order::Drain);
         assert_eq!(after(&peer, limits::HEADER_SECONDS), Order::Close);
+    }
+
+    #[test]
+    fn a_stranger_who_stands_still_is_not_waited_for_but_an_application_is() {
+        let began = || {
+            let peer = peer(true);
+            let progress = peer.watch(&peer.standing().listener);
+            peer.begin();
+            (peer, progress.expect("strangers are watched"))
+        };
+        // The body does not go on, however often it is asked for.
+        let (client, progress) = began();
+        progress.read(false);
+        assert_eq!(after(&client, limits::STALL_SECONDS), Order::None);
+        progress.read(false);
+        assert_eq!(after(&client, 1), Order::Close);
+        // The answer is not taken.
+        let (client, progress) = began();
+        progress.offered(true);
+        assert_eq!(after(&client, limits::STALL_SECONDS), Order::None);
+        progress.offered(true);
+        assert_eq!(after(&client, limits::STALL_SECONDS), Order::None);
+        assert_eq!(after(&client, 1), Order::Close);
+        // The application takes its time: with its answer, and with the rest of it.
+        let (client, progress) = began();
+        progress.read(true);
+        assert_eq!(after(&client, limits::STALL_SECONDS * 2), Order::None);
+        progress.read(false);
+        progress.offered(false);
+        assert_eq!(after(&client, limits::STALL_SECONDS * 2), Order::None);
+        // What has ended is not held against the next.
+        let (client, progress) = began();
+        progress.offered(true);
+        client.unwatch(&progress);
+        assert_eq!(after(&client, limits::STALL_SECONDS * 2), Order::None);
+        // The mesh's own are not watched.
+        let proxy = peer_of(true, false, None);
+        assert!(proxy.watch(&proxy.standing().listener).is_none());
     }
 
     #[test]

@@ -9,14 +9,25 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::peer::Progress;
+
 /// What is known of a request's body by the exchange that it belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     bytes: AtomicU64,
     broken: AtomicBool,
+    /// Told whether the client goes on.
+    progress: Option<Arc<Progress>>,
 }
 
 impl Meter {
+    pub(crate) fn new(progress: Option<Arc<Progress>>) -> Self {
+        Self {
+            progress,
+            ..Self::default()
+        }
+    }
+
     /// Bytes received so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
@@ -47,7 +58,11 @@ impl Body for Outgoing {
         let Self::Stream { body, meter } = self.get_mut() else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let polled = Pin::new(body).poll_frame(cx);
+        if let Some(progress) = &meter.progress {
+            progress.read(polled.is_ready());
+        }
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
