@@ -1,6 +1,6 @@
 //! What a proxy tells about itself, and the few things it can be told: the admin interface.
 //!
-//! It asks nobody who they are, so it listens on loopback only. Reading never changes anything: what does
+//! It asks nobody who they are, so it listens on loopback only and does not serve web pages of others. Reading never changes anything: what does
 //! is a POST. Metrics and health are also served on ports of their own, for those who come from outside.
 
 mod dump;
@@ -10,11 +10,12 @@ use std::time::SystemTime;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use mesh_identity::{Identity, SvidError};
-use mesh_process::{Process, Readiness, logs};
+use mesh_process::{Process, Readiness, guard, logs};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
@@ -56,6 +57,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .with_state(admin.clone())
         .merge(mesh_process::admin::metrics(admin.process.registry.clone()))
         .merge(health(admin.process.readiness, admin.freshness))
+        .layer(from_fn(guard::local_only))
 }
 
 /// `GET /healthz/ready`: 200, or 503 with what is missing. `GET /healthz/live`: 200.

@@ -1,134 +1,32 @@
 //! Who may talk to the config API.
 //!
-//! It has no authentication yet, so it listens on loopback only. That alone does not keep out web pages:
-//! a browser on this machine reaches loopback too. A page's name resolved to 127.0.0.1 arrives with that
-//! name as the Host, and a form of a foreign page with that page's Origin; both are refused here. Answers are never taken for
-//! something that they do not say they are.
-
-use std::net::IpAddr;
+//! It has no authentication yet, so it listens on loopback only, and [`mesh_process::guard`] keeps out web
+//! pages. Refusals look like all others of this API.
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderValue, StatusCode, header};
+use mesh_process::guard;
 
 use super::status::{ApiError, Reason};
 
-/// Lets through what is addressed to this machine and does not come from a foreign page.
+/// Lets through what is addressed to this machine and does not come from a foreign page. Answers are never
+/// taken for something that they do not say they are.
 pub(crate) async fn local_only(request: Request, next: Next) -> Response {
-    let mut response = match check(request.uri(), request.headers()) {
+    let mut response = match guard::check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(foreign) => {
+            let reason = match foreign.status() {
+                StatusCode::FORBIDDEN => Reason::Forbidden,
+                _ => Reason::BadRequest,
+            };
+            ApiError::new(reason, foreign.to_string()).into_response()
+        }
     };
     let as_declared = HeaderValue::from_static("nosniff");
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, as_declared);
     response
-}
-
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
-    let forbidden = |message: String| ApiError::new(Reason::Forbidden, message);
-    let bad = |message: &str| ApiError::new(Reason::BadRequest, message);
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => return Err(bad("the request has two Host headers")),
-        (Some(host), None) => host
-            .to_str()
-            .ok()
-            .and_then(|host| host.parse::<Authority>().ok())
-            .ok_or_else(|| bad("the Host header is not a host"))?,
-        (None, _) => match uri.authority() {
-            Some(authority) => authority.clone(),
-            None => return Err(bad("the request has no Host header")),
-        },
-    };
-    if !is_local(host.host()) {
-        return Err(forbidden(format!(
-            "the config API is not served as {}; address it as localhost or by its IP address",
-            host.host()
-        )));
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return Ok(());
-    };
-    let same = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.strip_prefix("http://"))
-        .is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str()));
-    if same {
-        Ok(())
-    } else {
-        let origin = origin.to_str().unwrap_or("an unreadable one");
-        Err(forbidden(format!(
-            "requests from pages of another origin ({origin}) are not served"
-        )))
-    }
-}
-
-fn is_local(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    host.eq_ignore_ascii_case("localhost") || bare.unwrap_or(host).parse::<IpAddr>().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(host: &str, origin: Option<&str>) -> Result<(), String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
-        }
-        check(&Uri::from_static("/"), &headers).map_err(|error| format!("{error:?}"))
-    }
-
-    #[test]
-    fn this_machine_and_its_own_pages_only() {
-        for host in [
-            "localhost",
-            "LOCALHOST:80",
-            "127.0.0.1:15080",
-            "[::1]:1",
-            "10.0.0.1",
-        ] {
-            assert_eq!(code(host, None), Ok(()), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "localhost.evil.example:15080",
-            "127.0.0.1.nip.io",
-            "x@evil",
-        ] {
-            assert!(code(host, None).is_err(), "{host}");
-        }
-        assert_eq!(
-            code("localhost:15080", Some("http://localhost:15080")),
-            Ok(())
-        );
-        for origin in [
-            "http://evil.example",
-            "http://localhost:1",
-            "null",
-            "https://localhost:15080",
-        ] {
-            assert!(code("localhost:15080", Some(origin)).is_err(), "{origin}");
-        }
-    }
-
-    #[test]
-    fn exactly_one_host() {
-        assert!(check(&Uri::from_static("/"), &HeaderMap::new()).is_err());
-        assert!(check(&Uri::from_static("http://localhost/"), &HeaderMap::new()).is_ok());
-        let mut two = HeaderMap::new();
-        two.append(header::HOST, HeaderValue::from_static("localhost"));
-        two.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert!(check(&Uri::from_static("/"), &two).is_err());
-    }
 }

@@ -91,9 +91,18 @@ fn resources() -> ResourceSet {
 
 /// Sends a request of its own connection and returns status and body.
 async fn ask(address: SocketAddr, request: &str) -> (u16, String) {
+    ask_as("shop", address, request).await
+}
+
+/// Asks the admin interface as people do: by its address.
+async fn ask_admin(address: SocketAddr, request: &str) -> (u16, String) {
+    ask_as(&address.to_string(), address, request).await
+}
+
+async fn ask_as(host: &str, address: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "{request} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -106,7 +115,7 @@ async fn ask(address: SocketAddr, request: &str) -> (u16, String) {
 }
 
 async fn json(address: SocketAddr, path: &str) -> Value {
-    let (status, body) = ask(address, &format!("GET {path}")).await;
+    let (status, body) = ask_admin(address, &format!("GET {path}")).await;
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap()
 }
@@ -316,12 +325,23 @@ async fn the_admin_interface_tells_what_is_in_force() {
     }
 
     // Nothing changes by looking.
-    assert_eq!(ask(admin, "GET /drain").await.0, 405);
+    assert_eq!(ask_admin(admin, "GET /drain").await.0, 405);
+    // Nor is anything told or changed for a page of somebody else.
+    let from_page = "localhost\r\nOrigin: http://pages.example";
+    for host in ["pages.example", from_page] {
+        for request in ["GET /config_dump", "POST /drain"] {
+            let (status, body) = ask_as(host, admin, request).await;
+            assert_eq!(status, 403, "{host} {request}: {body}");
+        }
+    }
     assert!(!process.shutdown.is_triggered());
-    assert_eq!(ask(admin, "POST /logging").await.0, 400);
-    assert_eq!(ask(admin, "POST /logging?level=loud=very").await.0, 400);
-    assert!(ask(admin, "GET /").await.1.contains("/config_dump"));
-    assert_eq!(ask(admin, "POST /drain").await.0, 202);
+    assert_eq!(ask_admin(admin, "POST /logging").await.0, 400);
+    assert_eq!(
+        ask_admin(admin, "POST /logging?level=loud=very").await.0,
+        400
+    );
+    assert!(ask_admin(admin, "GET /").await.1.contains("/config_dump"));
+    assert_eq!(ask_admin(admin, "POST /drain").await.0, 202);
     running.wait().await;
 }
 
