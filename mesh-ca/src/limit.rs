@@ -27,28 +27,42 @@ struct Allowance {
     since: Instant,
 }
 
-impl Failures {
-    /// Whether this address may try now.
-    pub(crate) fn allows(&self, address: IpAddr, now: Instant) -> bool {
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(&mut networks, address, now);
-        networks
-            .get(&key)
-            .is_none_or(|allowance| allowance.at(now) >= 1.0)
-    }
+/// A part of an allowance, taken before it is known how the attempt ends.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Taken(Option<IpAddr>);
 
-    /// It tried, and failed.
-    pub(crate) fn count(&self, address: IpAddr, now: Instant) {
+impl Failures {
+    /// Takes from the allowance of this address, as if the attempt had failed already: of many at once, no
+    /// more than the allowance get through. Nothing if nothing is left.
+    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Option<Taken> {
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(&mut networks, address, now);
         let allowance = networks.entry(key).or_insert(Allowance {
             left: BURST,
             since: now,
         });
+        let left = allowance.at(now);
+        if left < 1.0 {
+            return None;
+        }
         *allowance = Allowance {
-            left: (allowance.at(now) - 1.0).max(0.0),
+            left: left - 1.0,
             since: now,
         };
+        Some(Taken(key))
+    }
+
+    /// It did not fail, or not by the fault of who tried.
+    pub(crate) fn give_back(&self, taken: &Taken, now: Instant) {
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is no longer remembered has the whole allowance.
+        if let Some(allowance) = networks.get_mut(&taken.0) {
+            *allowance = Allowance {
+                left: (allowance.at(now) + 1.0).min(BURST),
+                since: now,
+            };
+        }
     }
 }
 
@@ -100,25 +114,49 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from(n))
     }
 
+    fn allows(failures: &Failures, address: IpAddr, now: Instant) -> bool {
+        let taken = failures.take(address, now);
+        if let Some(taken) = &taken {
+            failures.give_back(taken, now);
+        }
+        taken.is_some()
+    }
+
+    fn fail(failures: &Failures, address: IpAddr, now: Instant) {
+        _ = failures.take(address, now);
+    }
+
     #[test]
     fn failures_use_the_allowance_up_and_time_gives_it_back() {
         let (failures, start) = (Failures::default(), Instant::now());
         for n in 0..20 {
-            assert!(failures.allows(v4(1), start), "failure {n}");
-            failures.count(v4(1), start);
+            assert!(failures.take(v4(1), start).is_some(), "failure {n}");
         }
-        assert!(!failures.allows(v4(1), start));
-        assert!(failures.allows(v4(2), start), "others are not affected");
-        assert!(!failures.allows(v4(1), start + Duration::from_millis(900)));
-        assert!(failures.allows(v4(1), start + Duration::from_secs(1)));
+        let allowed = |n, now| allows(&failures, v4(n), now);
+        assert!(!allowed(1, start));
+        assert!(allowed(2, start), "others are not affected");
+        assert!(!allowed(1, start + Duration::from_millis(900)));
+        assert!(allowed(1, start + Duration::from_secs(1)));
         let much_later = start + Duration::from_secs(3600);
         for _ in 0..20 {
-            failures.count(v4(1), much_later);
+            fail(&failures, v4(1), much_later);
         }
-        assert!(
-            !failures.allows(v4(1), much_later),
-            "the allowance is not saved up"
-        );
+        assert!(!allowed(1, much_later), "the allowance is not saved up");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_is_never_more_than_the_whole() {
+        let (failures, start) = (Failures::default(), Instant::now());
+        let under_way: Vec<Taken> = (0..20)
+            .filter_map(|_| failures.take(v4(1), start))
+            .collect();
+        assert_eq!(under_way.len(), 20);
+        assert!(failures.take(v4(1), start).is_none(), "all are under way");
+        for taken in under_way.iter().chain(&under_way) {
+            failures.give_back(taken, start);
+        }
+        let again = (0..40).filter_map(|_| failures.take(v4(1), start));
+        assert_eq!(again.count(), 20);
     }
 
     #[test]
@@ -126,26 +164,30 @@ mod tests {
         let (failures, start) = (Failures::default(), Instant::now());
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         for n in 0..20 {
-            failures.count(address(&format!("2001:db8::{n:x}")), start);
-            failures.count(address("::ffff:10.0.0.1"), start);
+            fail(&failures, address(&format!("2001:db8::{n:x}")), start);
+            fail(&failures, address("::ffff:10.0.0.1"), start);
         }
-        assert!(!failures.allows(address("2001:db8::ffff"), start));
-        assert!(failures.allows(address("2001:db8:0:1::1"), start));
-        assert!(!failures.allows(address("10.0.0.1"), start));
+        assert!(!allows(&failures, address("2001:db8::ffff"), start));
+        assert!(allows(&failures, address("2001:db8:0:1::1"), start));
+        assert!(!allows(&failures, address("10.0.0.1"), start));
     }
 
     #[test]
     fn memory_is_bounded_and_many_networks_share_what_is_left() {
         let (failures, start) = (Failures::default(), Instant::now());
         for n in 0..2 * MAX_NETWORKS {
-            failures.count(v4(u32::try_from(n).expect("small")), start);
+            fail(&failures, v4(u32::try_from(n).expect("small")), start);
         }
         let held = failures.networks.lock().expect("no panic").len();
         assert!(held <= MAX_NETWORKS + 1, "{held}");
         assert!(
-            !failures.allows(v4(u32::MAX), start),
+            !allows(&failures, v4(u32::MAX), start),
             "the shared allowance is used up"
         );
-        assert!(failures.allows(v4(u32::MAX), start + Duration::from_secs(60)));
+        assert!(allows(
+            &failures,
+            v4(u32::MAX),
+            start + Duration::from_secs(60)
+        ));
     }
 }

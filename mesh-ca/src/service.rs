@@ -94,7 +94,12 @@ impl Service {
                 "the certificate authority has a problem of its own; see its log",
             );
         }
-        tracing::warn!(peer = who, reason = reason.label(), "refused: {refusal}");
+        if reason == Reason::RateLimited {
+            // Whoever is turned away for trying too often does not fill the log either.
+            tracing::debug!(peer = who, reason = reason.label(), "refused: {refusal}");
+        } else {
+            tracing::warn!(peer = who, reason = reason.label(), "refused: {refusal}");
+        }
         Status::new(refusal.code(), refusal.to_string())
     }
 }
@@ -110,23 +115,25 @@ impl CertificateAuthority for Shared {
         request: Request<JoinRequest>,
     ) -> Result<Response<SignedCertificate>, Status> {
         let peer = peer(&request).cloned();
-        let address = peer
-            .as_ref()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.addr.ip());
         let service = self.0.clone();
-        if !service.failures.allows(address, Instant::now()) {
+        let Some(taken) = service
+            .failures
+            .take(address(peer.as_ref()), Instant::now())
+        else {
             return Err(service.refuse(peer.as_ref(), &Refusal::RateLimited));
-        }
+        };
         let mut request = request.into_inner();
         blocking(move || {
             let answer = service.join(&request);
             drop(Zeroizing::new(std::mem::take(&mut request.token)));
-            answer.map(Response::new).map_err(|refusal| {
-                if refusal.reason() != Reason::Internal {
-                    service.failures.count(address, Instant::now());
-                }
-                service.refuse(peer.as_ref(), &refusal)
-            })
+            let is_their_fault =
+                matches!(&answer, Err(refusal) if refusal.reason() != Reason::Internal);
+            if !is_their_fault {
+                service.failures.give_back(&taken, Instant::now());
+            }
+            answer
+                .map(Response::new)
+                .map_err(|refusal| service.refuse(peer.as_ref(), &refusal))
         })
         .await
     }
@@ -136,11 +143,26 @@ impl CertificateAuthority for Shared {
         request: Request<RenewRequest>,
     ) -> Result<Response<SignedCertificate>, Status> {
         let peer = peer(&request).cloned();
+        // Who has shown a certificate is no stranger; who has not fails in any case.
+        if peer.as_ref().is_none_or(|peer| peer.id.is_none())
+            && self
+                .0
+                .failures
+                .take(address(peer.as_ref()), Instant::now())
+                .is_none()
+        {
+            return Err(self.0.refuse(peer.as_ref(), &Refusal::RateLimited));
+        }
         self.0
             .renew(request.get_ref(), peer.as_ref())
             .map(Response::new)
             .map_err(|refusal| self.0.refuse(peer.as_ref(), &refusal))
     }
+}
+
+/// Where a request comes from.
+fn address(peer: Option<&PeerInfo>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.addr.ip())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -164,7 +186,7 @@ enum Refusal {
     NoCertificate,
     #[error("the certificate of this connection expired at {}; open a new one with the current certificate, or join again with a new token", humantime::format_rfc3339_seconds(*.0))]
     Expired(SystemTime),
-    #[error("too many failed attempts to join from this address; wait a minute")]
+    #[error("too many attempts from this address have failed or are under way; wait a minute")]
     RateLimited,
     #[error("cannot sign: {0}")]
     Sign(rcgen::Error),

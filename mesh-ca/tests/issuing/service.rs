@@ -242,6 +242,10 @@ async fn failed_joins_are_limited_and_good_tokens_wait_with_them() {
     }
     assert_eq!(codes[..20], [Code::Unauthenticated; 20]);
     assert_eq!(codes.last(), Some(&Code::ResourceExhausted));
+    // A renewal without a certificate is an attempt like any other.
+    let renewal = RenewRequest { csr };
+    let refused = client.renew(renewal).await.expect_err("no certificate");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
