@@ -173,6 +173,7 @@ async fn greet(
             address,
             tls: true,
             principal: accepted.principal.map(|id| worker.intern(id.as_str())),
+            proven_until: accepted.proven_until,
             http2: accepted.http2,
         };
         Ok((hello, Socket::Tls(Box::new(accepted.stream)), Bytes::new()))
@@ -184,6 +185,7 @@ async fn greet(
             address,
             tls: false,
             principal: None,
+            proven_until: None,
             http2,
         };
         Ok((hello, Socket::Plain(stream), read))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::header::HeaderValue;
@@ -25,6 +26,8 @@ pub(crate) struct Hello {
     pub(crate) tls: bool,
     /// The SPIFFE id of its verified certificate.
     pub(crate) principal: Option<Arc<str>>,
+    /// When that certificate ends. The handshake has checked it once; the connection may outlast it.
+    pub(crate) proven_until: Option<SystemTime>,
     pub(crate) http2: bool,
 }
 
@@ -181,6 +184,11 @@ impl Peer {
     pub(crate) fn tick(&self) {
         self.cancelled.store(0, Relaxed);
         self.order(self.overdue());
+        let unproven = |until: SystemTime| SystemTime::now() >= until;
+        if self.hello.proven_until.is_some_and(unproven) {
+            // The client comes back with a certificate that is valid, or not at all.
+            self.order(Order::Drain);
+        }
     }
 
     /// What a connection deserves that keeps others waiting or has nothing to say.
@@ -304,6 +312,7 @@ mod tests {
             address: ([127, 0, 0, 1], 1).into(),
             tls: false,
             principal: principal.map(Arc::from),
+            proven_until: None,
             http2,
         };
         let listener = Listener {
@@ -399,6 +408,17 @@ mod tests {
         // The mesh's own are not watched.
         let proxy = peer_of(true, false, None);
         assert!(proxy.watch(&proxy.standing().listener).is_none());
+    }
+
+    #[test]
+    fn a_proof_of_identity_holds_until_it_ends_also_under_load() {
+        let mut peer = peer_of(true, false, Some("spiffe://cluster.local/ns/a/sa/b"));
+        peer.begin();
+        let minute = std::time::Duration::from_secs(60);
+        peer.hello.proven_until = Some(SystemTime::now() + minute);
+        assert_eq!(after(&peer, 1), Order::None);
+        peer.hello.proven_until = Some(SystemTime::now() - minute);
+        assert_eq!(after(&peer, 1), Order::Drain);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! then verifies who the client is.
 
 use std::io;
+use std::time::SystemTime;
 
 use mesh_identity::SpiffeId;
-use mesh_identity::tls::peer_id;
+use mesh_identity::tls::{peer_id, peer_not_after};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
@@ -48,6 +49,8 @@ pub(crate) struct Accepted {
     pub(crate) server_name: Option<String>,
     /// Who it has proven to be.
     pub(crate) principal: Option<SpiffeId>,
+    /// Until when that proof holds.
+    pub(crate) proven_until: Option<SystemTime>,
     pub(crate) http2: bool,
 }
 
@@ -94,12 +97,13 @@ pub(crate) async fn accept(
         .await
         .map_err(AcceptError::Handshake)?;
     let session = stream.get_ref().1;
-    let principal = peer_id(session);
+    let (principal, proven_until) = (peer_id(session), peer_not_after(session));
     let http2 = session.alpn_protocol() == Some(b"h2");
     Ok(Accepted {
         stream: stream.into(),
         server_name,
         principal,
+        proven_until,
         http2,
     })
 }
