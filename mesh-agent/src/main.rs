@@ -12,7 +12,7 @@ use mesh_identity::client::{self, IdentityArgs};
 use mesh_process::args::{self, ArgsError};
 use mesh_process::{CommonArgs, Process, run, write_addresses};
 use mesh_proxy::Settings;
-use mesh_proxy::settings::{AppPort, ProxyArgs, Role, Sidecar};
+use mesh_proxy::settings::{AppPort, ProxyArgs, Role, Sidecar, outbound};
 
 /// The mesh's sidecar: mutual TLS, routing, load balancing and telemetry for one workload
 #[derive(Debug, Parser)]
@@ -58,11 +58,12 @@ struct Args {
     )]
     app_ports: Vec<AppPort>,
 
-    /// Where the application's own requests are taken: its HTTP_PROXY
+    /// Where the application's own requests are taken: its HTTP_PROXY; loopback only
     #[arg(
         long,
         env = "MESH_LISTEN_OUTBOUND",
         value_name = "IP:PORT",
+        value_parser = outbound,
         default_value = "127.0.0.1:15001"
     )]
     listen_outbound: SocketAddr,
@@ -237,6 +238,7 @@ mod tests {
             (["--app-port", "http"], "http=8080"),
             (["--xds-address", "mesh-api"], "mesh-api:15012"),
             (["--listen-admin", "0.0.0.0:15000"], "loopback"),
+            (["--listen-outbound", "0.0.0.0:15001"], "identity"),
             (["--workers", "0"], "1..=1024"),
         ] {
             let error = settings(&flags).unwrap_err().to_string();

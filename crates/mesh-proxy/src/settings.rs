@@ -20,7 +20,7 @@ pub struct ProxyArgs {
     pub xds_address: String,
 
     /// Admin interface: /config_dump, /clusters, /certs, /logging, /drain; loopback only
-    #[arg(long, env = "MESH_LISTEN_ADMIN", value_name = "IP:PORT", value_parser = loopback, default_value = "127.0.0.1:15000")]
+    #[arg(long, env = "MESH_LISTEN_ADMIN", value_name = "IP:PORT", value_parser = admin, default_value = "127.0.0.1:15000")]
     pub listen_admin: SocketAddr,
 
     /// Metrics: /stats/prometheus and /metrics
@@ -266,16 +266,33 @@ fn host_and_port(text: &str) -> Result<String, InvalidSetting> {
         })
 }
 
+/// Reads where the admin interface listens.
+fn admin(text: &str) -> Result<SocketAddr, InvalidSetting> {
+    let expected = "the admin interface asks nobody who they are: give a loopback address, for example \
+                    127.0.0.1:15000";
+    loopback(text, expected)
+}
+
+/// Reads where an application's own requests are taken, as in `--listen-outbound 127.0.0.1:15001`.
+///
+/// # Errors
+///
+/// If others could reach it: they would speak with the application's identity.
+pub fn outbound(text: &str) -> Result<SocketAddr, InvalidSetting> {
+    let expected = "whoever reaches the outbound port speaks with the workload's identity: give a loopback \
+                    address, for example 127.0.0.1:15001";
+    loopback(text, expected)
+}
+
 /// Reads an address of this machine that nobody else can reach.
-fn loopback(text: &str) -> Result<SocketAddr, InvalidSetting> {
+fn loopback(text: &str, expected: &'static str) -> Result<SocketAddr, InvalidSetting> {
     let address = text
         .parse()
         .ok()
         .filter(|address: &SocketAddr| address.ip().is_loopback());
     address.ok_or_else(|| InvalidSetting {
         given: text.to_owned(),
-        expected: "the admin interface asks nobody who they are: give a loopback address, for example \
-                   127.0.0.1:15000",
+        expected,
     })
 }
 
@@ -329,16 +346,19 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_interface_is_for_this_machine_only() {
-        assert!(loopback("127.0.0.1:0").is_ok());
-        assert!(loopback("[::1]:15000").is_ok());
+    fn the_admin_interface_and_the_outbound_port_are_for_this_machine_only() {
+        for text in ["127.0.0.1:0", "[::1]:15000"] {
+            assert!(admin(text).is_ok() && outbound(text).is_ok(), "{text}");
+        }
         for text in [
             "0.0.0.0:15000",
             "10.0.0.1:15000",
             "localhost:15000",
             "15000",
         ] {
-            assert!(loopback(text).unwrap_err().to_string().contains("loopback"));
+            for error in [admin(text), outbound(text)].map(Result::unwrap_err) {
+                assert!(error.to_string().contains("loopback"), "{error}");
+            }
         }
     }
 
