@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({flag}): {source}; {way_out}")]
+#[error("cannot listen on {address} ({flag}): {reason}; {way_out}")]
 pub struct BindError {
     /// The address that was asked for.
     pub address: SocketAddr,
@@ -17,15 +17,15 @@ pub struct BindError {
     pub flag: &'static str,
     /// What to do.
     way_out: &'static str,
-    /// The system's reason.
-    pub source: io::Error,
+    /// The system's reason: a part of the sentence, and so no cause that is told after it.
+    pub reason: io::Error,
 }
 
 impl BindError {
     /// Wraps the system's reason with the way out of it.
     #[must_use]
-    pub fn new(flag: &'static str, address: SocketAddr, source: io::Error) -> Self {
-        let way_out = match source.kind() {
+    pub fn new(flag: &'static str, address: SocketAddr, reason: io::Error) -> Self {
+        let way_out = match reason.kind() {
             io::ErrorKind::AddrInUse => {
                 "stop the process that has it, or choose another port (0 takes a free one)"
             }
@@ -39,7 +39,7 @@ impl BindError {
             address,
             flag,
             way_out,
-            source,
+            reason,
         }
     }
 }
@@ -52,7 +52,7 @@ impl BindError {
 pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| BindError::new(flag, address, source))
+        .map_err(|reason| BindError::new(flag, address, reason))
 }
 
 /// Writes what was bound to `--addresses-file`, if it was given: JSON of purpose to `host:port`,
@@ -93,10 +93,12 @@ mod tests {
     async fn a_busy_port_is_named_with_its_flag_and_the_way_out() {
         let taken = bind("--listen", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = taken.local_addr().unwrap();
-        let error = bind("--listen-xds", address).await.unwrap_err().to_string();
+        let error = bind("--listen-xds", address).await.unwrap_err();
+        let error = format!("{:#}", anyhow::Error::new(error));
         assert!(error.contains(&address.to_string()), "{error}");
         assert!(error.contains("--listen-xds"), "{error}");
         assert!(error.contains("choose another port"), "{error}");
+        assert_eq!(error.matches("os error").count(), 1, "{error}");
     }
 
     #[test]
