@@ -69,7 +69,7 @@ fn workload(workload: &Workload, principal: Option<&str>) -> mesh::Workload {
     }
 }
 
-/// One delta for each edge, whatever came back unsent.
+/// One delta for each edge: its series may have gone and come again since the last report.
 pub(super) fn merged(deltas: Vec<EdgeDelta>) -> Vec<EdgeDelta> {
     let mut order = Vec::new();
     let mut sums: HashMap<String, EdgeDelta> = HashMap::new();

@@ -33,7 +33,7 @@ pub struct Telemetry {
     /// Connections that came to nothing, by listener and reason.
     refused: IntCounterVec,
     series: Mutex<HashMap<Labels, Arc<Series>>>,
-    /// Edges that were taken and came back, or whose series is gone.
+    /// The last edges of series that are gone.
     unsent: Mutex<Vec<EdgeDelta>>,
 }
 
@@ -67,11 +67,6 @@ impl Telemetry {
             taken.extend(edges::take(&series));
         }
         edges::merged(taken)
-    }
-
-    /// Takes back edges whose report was not acknowledged, so that the next one carries them.
-    pub fn restore_edges(&self, edges: Vec<EdgeDelta>) {
-        lock(&self.unsent).extend(edges);
     }
 
     /// Notes which series the configuration still names; the others go after a grace.

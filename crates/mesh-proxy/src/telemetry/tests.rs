@@ -241,19 +241,6 @@ fn an_edge_says_what_is_new_since_the_last_one() {
 }
 
 #[test]
-fn an_edge_that_came_back_is_told_once_more() {
-    let telemetry = Telemetry::new(&Registry::new()).expect("a fresh registry");
-    let recorder = Recorder::new(0, telemetry.clone());
-    record(&recorder, &labels(), measures(1));
-    telemetry.restore_edges(telemetry.take_edges());
-    record(&recorder, &labels(), measures(30));
-    let [edge] = telemetry.take_edges().try_into().expect("one edge");
-    assert_eq!((edge.requests, edge.duration_ms_sum), (2, 31));
-    assert_eq!(edge.duration_buckets.iter().sum::<u64>(), 2);
-    assert!(telemetry.take_edges().is_empty());
-}
-
-#[test]
 fn a_series_lives_as_long_as_the_configuration_that_names_it_and_a_grace() {
     let telemetry = Telemetry::new(&Registry::new()).expect("a fresh registry");
     let recorder = Recorder::new(0, telemetry.clone());
