@@ -13,11 +13,11 @@ use crate::answer::Answer;
 use crate::exchange::{Exchange, Reply};
 use crate::fail::Fail;
 use crate::peer::Peer;
-use crate::snapshot::Action;
+use crate::snapshot::{Action, Cluster};
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
 use crate::steps::{headers, intake, route, split};
-use crate::upstream::{self, Call, balance};
+use crate::upstream::{self, Call, Outgoing, balance};
 use crate::worker::Worker;
 
 /// Answers a request, whatever happens.
@@ -66,36 +66,47 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         authority,
         caller: at.caller.clone(),
     };
+    let request = Request::from_parts(head, body);
+    let mut response = attempts(x, cluster, forward.retries, &target, request).await?;
+    headers::response(&mut response)?;
+    Ok(Reply::Upstream(response))
+}
+
+/// Asks one endpoint after the other, for as long as the request was provably not processed.
+async fn attempts(
+    x: &mut Exchange,
+    cluster: &Arc<Cluster>,
+    retries: u32,
+    target: &Target,
+    mut request: Request<Outgoing>,
+) -> Result<Response<Incoming>, Fail> {
     let worker = x.worker.clone();
-    let mut request = Request::from_parts(head, body);
     let mut tried = Vec::new();
-    let mut response = loop {
+    loop {
         let endpoint = balance::pick(cluster, worker.id, &tried)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         x.attempt(endpoint);
-        let may_retry = tried.len() < forward.retries as usize;
+        let may_retry = tried.len() < retries as usize;
         let call = Call {
             worker: &worker,
             cluster,
             endpoint,
-            target: &target,
+            target,
             may_retry,
         };
         match upstream::send(call, request).await {
             Ok((response, lease)) => {
                 x.answered_by(lease);
-                break response;
+                return Ok(response);
             }
             Err(failed) => match failed.unsent {
                 Some(unsent) if may_retry => {
                     request = unsent;
                     tried.push(endpoint.clone());
                 }
-                Some(_) => return Err(failed.fail.after_retries(forward.retries)),
+                Some(_) => return Err(failed.fail.after_retries(retries)),
                 None => return Err(failed.fail),
             },
         }
-    };
-    headers::response(&mut response)?;
-    Ok(Reply::Upstream(response))
+    }
 }
