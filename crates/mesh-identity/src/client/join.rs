@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::backoff::Backoff;
@@ -67,7 +68,7 @@ pub(super) enum Attempt {
     Final(Error),
 }
 
-/// Trades a token for a certificate, once.
+/// Trades a token for a certificate, once. The answer contains the pinned root.
 pub(super) async fn trade(
     address: &str,
     pinned: Fingerprint,
@@ -87,7 +88,17 @@ pub(super) async fn trade(
     };
     let mut client = CertificateAuthorityClient::new(channel);
     match tokio::time::timeout(ANSWER_TIMEOUT, client.join(message)).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Ok(answer)) => {
+            let answer = answer.into_inner();
+            if answer.roots.iter().any(|root| is_pinned(root, &pinned)) {
+                Ok(answer)
+            } else {
+                Err(Attempt::Final(Error::Answer {
+                    address: address.to_owned(),
+                    reason: AnswerError::Pinned,
+                }))
+            }
+        }
         Ok(Err(status)) if is_temporary(status.code()) => {
             Err(Attempt::Again(status.message().to_owned()))
         }
@@ -101,6 +112,10 @@ pub(super) async fn trade(
     }
 }
 
+fn is_pinned(root: &[u8], pinned: &Fingerprint) -> bool {
+    Fingerprint::of(&CertificateDer::from(root)) == *pinned
+}
+
 async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stored, Attempt> {
     let unusable = |reason| {
         Attempt::Final(Error::Answer {
@@ -110,13 +125,7 @@ async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stor
     };
     let request = Request::new().map_err(unusable)?;
     let answer = trade(address, pinned, token, request.csr.clone()).await?;
-    let stored = request
-        .accept(answer, SystemTime::now())
-        .map_err(unusable)?;
-    if !stored.bundle.contains(&pinned) {
-        return Err(unusable(AnswerError::Pinned));
-    }
-    Ok(stored)
+    request.accept(answer, SystemTime::now()).map_err(unusable)
 }
 
 impl JoinToken {

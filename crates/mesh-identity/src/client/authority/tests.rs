@@ -18,7 +18,7 @@ use crate::{CA_SERVICE_ACCOUNT, ROOT_NAMESPACE, Svid};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Takes one token, and any certificate.
+/// Takes one token, and any certificate. Who brings another, `foreign`, gets roots that are not its own.
 struct StandIn {
     root: Arc<Root>,
     joins: Arc<AtomicUsize>,
@@ -32,16 +32,20 @@ impl CertificateAuthority for StandIn {
     ) -> Result<Response<SignedCertificate>, Status> {
         self.joins.fetch_add(1, Ordering::Relaxed);
         let request = request.into_inner();
-        if request.token != "good" {
+        let mut roots = None;
+        if request.token == "foreign" {
+            roots = Some(vec![
+                Root::new("cluster.local").bundle().roots()[0].to_vec(),
+            ]);
+        } else if request.token != "good" {
             return Err(Status::unauthenticated("the join token is unknown here"));
         }
         let id = self.root.id("default", "web");
-        Ok(Response::new(self.root.answer(
-            &request.csr,
-            &id,
-            HOUR,
-            SystemTime::now(),
-        )))
+        let mut answer = self.root.answer(&request.csr, &id, HOUR, SystemTime::now());
+        if let Some(roots) = roots {
+            answer.roots = roots;
+        }
+        Ok(Response::new(answer))
     }
 
     async fn renew(
@@ -145,9 +149,13 @@ async fn with_an_expired_one_a_new_token_in_the_file_is_tried_and_each_once() {
     let error = ask(&client).await.expect_err("not asked again");
     assert!(error.contains("new join token") && joins() == 1, "{error}");
 
+    std::fs::write(&file, "foreign\n").expect("written");
+    let error = ask(&client).await.expect_err("roots of another mesh");
+    assert!(error.contains("pinned") && joins() == 2, "{error}");
+
     std::fs::write(&file, "good\n").expect("written");
     assert_eq!(ask(&client).await, Ok(scene.root.id("default", "web")));
-    assert_eq!(joins(), 2);
+    assert_eq!(joins(), 3);
 }
 
 #[tokio::test]
