@@ -229,6 +229,7 @@ fn generate(domain: &TrustDomain) -> Result<Zeroizing<String>, RootError> {
 }
 
 fn read(path: &Path) -> Result<Option<Root>, RootError> {
+    disk::warn_if_open_to_others(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

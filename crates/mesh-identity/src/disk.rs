@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -34,12 +34,41 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
-/// Makes a directory of mode 0700, with its parents. One that exists is left as it is.
+/// Makes a directory of mode 0700, with its parents. One that exists is left as it is, with a warning if
+/// others may look into it.
 ///
 /// # Errors
 /// If it cannot be made, or something else has its name.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if let Some(mode) = open_to_others(path)? {
+        tracing::warn!(
+            path = %path.display(),
+            mode = format_args!("{mode:04o}"),
+            "others may look into a private directory; run: chmod 700 {}",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Warns of a private file that others may read or write. One that cannot be looked at is no matter here:
+/// reading it will tell.
+pub fn warn_if_open_to_others(path: &Path) {
+    if let Ok(Some(mode)) = open_to_others(path) {
+        tracing::warn!(
+            path = %path.display(),
+            mode = format_args!("{mode:04o}"),
+            "others may read or write a private file; run: chmod 600 {}",
+            path.display()
+        );
+    }
+}
+
+/// The mode of a path, if it gives anything to anybody but the owner.
+fn open_to_others(path: &Path) -> io::Result<Option<u32>> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 /// The bytes in a temporary file (which the library makes with mode 0600), safe on the disk.
@@ -69,7 +98,7 @@ fn directory_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::Permissions;
 
     use super::*;
 
@@ -98,6 +127,24 @@ mod tests {
         assert_eq!(mode(&file), 0o600);
         let left: Vec<_> = std::fs::read_dir(&directory).expect("list").collect();
         assert_eq!(left.len(), 1, "no temporary file stays behind");
+    }
+
+    #[test]
+    fn what_is_open_to_others_is_noticed_and_left_alone() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let directory = root.path().join("state");
+        create_private_dir(&directory).expect("directory");
+        let file = directory.join("key");
+        write_private(&file, b"key").expect("file");
+        for path in [&directory, &file] {
+            assert_eq!(open_to_others(path).expect("mode"), None);
+        }
+        for (path, open) in [(&directory, 0o750), (&file, 0o604)] {
+            std::fs::set_permissions(path, Permissions::from_mode(open)).expect("owner");
+            assert_eq!(open_to_others(path).expect("mode"), Some(open));
+        }
+        create_private_dir(&directory).expect("it is there");
+        assert_eq!(mode(&directory), 0o750, "it is the owner's to change");
     }
 
     #[test]

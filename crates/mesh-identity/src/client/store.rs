@@ -72,6 +72,7 @@ impl Store {
 
     /// Nothing, if there is no file.
     pub(super) fn load(&self) -> Result<Option<Stored>, Error> {
+        disk::warn_if_open_to_others(&self.path);
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
