@@ -5,12 +5,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
-use mesh_identity::client::{self, IdentityArgs};
+use mesh_identity::client::IdentityArgs;
 use mesh_process::args::{self, ArgsError};
-use mesh_process::{CommonArgs, Process, run, write_addresses};
+use mesh_process::{CommonArgs, Process, run};
 use mesh_proxy::Settings;
 use mesh_proxy::settings::{AppPort, ProxyArgs, Role, Sidecar, outbound};
 
@@ -155,22 +154,14 @@ fn main() -> ExitCode {
 }
 
 async fn serve(args: Args, settings: Settings, process: Process) -> anyhow::Result<()> {
-    let shutdown = process.shutdown.clone();
-    let joined = client::obtain(
+    let addresses_file = args.common.addresses_file.clone();
+    mesh_proxy::serve(
         args.identity.settings(),
-        async move { shutdown.wait().await },
+        settings,
+        addresses_file.as_deref(),
+        process,
     )
-    .await;
-    let identity = match joined {
-        Ok(identity) => identity,
-        // Asked to stop before there was anything to stop.
-        Err(client::Error::Stopped) => return Ok(()),
-        Err(error) => return Err(error).context("cannot get an identity"),
-    };
-    let proxy = mesh_proxy::start(settings, identity, process).await?;
-    write_addresses(args.common.addresses_file.as_deref(), &proxy.addresses)?;
-    proxy.wait().await;
-    Ok(())
+    .await
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser;
-use mesh_identity::client::{self, IdentityArgs};
-use mesh_process::{CommonArgs, Process, write_addresses};
+use mesh_identity::client::IdentityArgs;
+use mesh_process::{CommonArgs, Process};
 use mesh_proxy::Settings;
 use mesh_proxy::settings::{Gateway, PortMapping, ProxyArgs, Role};
 
@@ -80,22 +79,14 @@ fn main() -> ExitCode {
 }
 
 async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
-    let shutdown = process.shutdown.clone();
-    let joined = client::obtain(
+    let addresses_file = args.common.addresses_file.clone();
+    mesh_proxy::serve(
         args.identity.settings(),
-        async move { shutdown.wait().await },
+        args.settings(),
+        addresses_file.as_deref(),
+        process,
     )
-    .await;
-    let identity = match joined {
-        Ok(identity) => identity,
-        // Asked to stop before there was anything to stop.
-        Err(client::Error::Stopped) => return Ok(()),
-        Err(error) => return Err(error).context("cannot get an identity"),
-    };
-    let proxy = mesh_proxy::start(args.settings(), identity, process).await?;
-    write_addresses(args.common.addresses_file.as_deref(), &proxy.addresses)?;
-    proxy.wait().await;
-    Ok(())
+    .await
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod pipeline;
 mod registration;
 mod report;
 pub mod runtime;
+mod serve;
 pub mod settings;
 pub mod snapshot;
 mod start;
@@ -29,5 +30,6 @@ pub mod upstream;
 mod wire;
 mod worker;
 
+pub use serve::serve;
 pub use settings::Settings;
 pub use start::{Running, StartError, start};
