@@ -9,6 +9,7 @@
 //!
 //! Start with `identity.rs`, then `tls/verify.rs`, where a peer is let in or turned away.
 
+mod backoff;
 mod bundle;
 pub mod client;
 pub mod disk;
@@ -20,6 +21,7 @@ mod svid;
 pub mod testing;
 pub mod tls;
 
+pub use backoff::Backoff;
 pub use bundle::{BundleError, Fingerprint, FingerprintError, TrustBundle};
 pub use identity::{Identity, Material};
 pub use spiffe::{CertificateNameError, SpiffeId, SpiffeIdError, TrustDomain};

@@ -6,7 +6,6 @@
 //! made to wait. Read [`stream`] for the connection, [`sockets`] for binding, [`cache`] for what is kept
 //! on disk, and `snapshot/compile.rs` and `snapshot/link.rs` for what is done with a response.
 
-pub(crate) mod backoff;
 pub(crate) mod cache;
 pub(crate) mod sockets;
 pub(crate) mod stream;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use mesh_identity::Backoff;
 use mesh_process::{Readiness, Shutdown};
 use mesh_xds::mesh::registry_client::RegistryClient;
 use mesh_xds::mesh::{Instance, RegisterRequest, RegisterResponse};
@@ -15,8 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use crate::control::backoff::Backoff;
-use crate::control::stream::in_words;
+use crate::control::stream::{backoff, in_words};
 
 /// Well within the registry's patience.
 const HEARTBEAT: Duration = Duration::from_millis(2500);
@@ -32,7 +32,7 @@ pub(crate) async fn keep(channel: Channel, instance: Instance, ready: Readiness,
         () = ready.wait() => {}
         () = leave.wait() => return,
     }
-    let mut backoff = Backoff::new();
+    let mut backoff = backoff();
     let mut told = String::new();
     loop {
         let reason = match one_lease(channel.clone(), &instance, &leave, &mut backoff).await {
@@ -51,7 +51,7 @@ pub(crate) async fn keep(channel: Channel, instance: Instance, ready: Readiness,
             told = reason;
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.pause()) => {}
+            () = tokio::time::sleep(backoff.wait()) => {}
             () = leave.wait() => return,
         }
     }

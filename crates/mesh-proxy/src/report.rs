@@ -17,8 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::control::backoff::Backoff;
-use crate::control::stream::in_words;
+use crate::control::stream::{backoff, in_words};
 use crate::telemetry::Telemetry;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -34,7 +33,7 @@ pub(crate) async fn keep(channel: Channel, telemetry: Arc<Telemetry>, finish: Sh
     let mut reporter = Reporter::new(channel, telemetry);
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut backoff = Backoff::new();
+    let mut backoff = backoff();
     let mut told = String::new();
     loop {
         tokio::select! {
@@ -56,7 +55,7 @@ pub(crate) async fn keep(channel: Channel, telemetry: Arc<Telemetry>, finish: Sh
                     told = reason;
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.pause()) => {}
+                    () = tokio::time::sleep(backoff.wait()) => {}
                     () = finish.wait() => break,
                 }
             }

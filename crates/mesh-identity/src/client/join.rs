@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::backoff::Backoff;
 use super::request::{AnswerError, Request, is_temporary};
 use super::store::{Store, Stored};
 use super::{Error, JoinSettings, JoinToken};
+use crate::Backoff;
 use crate::bundle::Fingerprint;
 use crate::grpc::{self, ConnectError};
 use crate::proto::certificate_authority_client::CertificateAuthorityClient;

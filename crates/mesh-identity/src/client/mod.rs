@@ -7,7 +7,6 @@
 
 mod args;
 mod authority;
-mod backoff;
 mod join;
 mod renew;
 mod request;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::authority::Authority;
-use super::backoff::Backoff;
 use super::request::{AnswerError, Request};
 use super::store::{Store, Stored};
+use crate::Backoff;
 use crate::identity::Identity;
 
 /// When in a certificate's life it is renewed: its share that has passed, and how much that varies.

@@ -4,9 +4,10 @@
 //! channel, within 15 s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_identity::tls::{self, Peers};
-use mesh_identity::{Identity, SpiffeId, grpc};
+use mesh_identity::{Backoff, Identity, SpiffeId, grpc};
 use mesh_xds::envoy::discovery::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
@@ -14,10 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
-use super::backoff::Backoff;
-
 /// A whole mesh's resources may come in one message.
 const MAX_MESSAGE: usize = 64 << 20;
+
+/// The waits between tries to reach the control plane.
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(3))
+}
 
 /// What happens at the stream.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ impl Requests {
 
 /// Keeps the stream up until the receiver of its events is gone.
 pub(crate) async fn keep_up(address: String, identity: Arc<Identity>, events: mpsc::Sender<Event>) {
-    let mut backoff = Backoff::new();
+    let mut backoff = backoff();
     loop {
         let reason = tokio::select! {
             reason = one_stream(&address, &identity, &events, &mut backoff) => reason,
@@ -74,7 +78,7 @@ pub(crate) async fn keep_up(address: String, identity: Arc<Identity>, events: mp
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.pause()) => {}
+            () = tokio::time::sleep(backoff.wait()) => {}
             () = events.closed() => return,
         }
     }

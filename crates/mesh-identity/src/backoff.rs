@@ -1,22 +1,34 @@
 //! Waiting between attempts: twice as long each time, up to a limit, and never two processes in
-//! step, so that an authority that comes back is not met by all of them at once.
+//! step, so that a server that comes back is not met by all of them at once.
 
 use std::time::Duration;
 
 /// The waits of one series of attempts.
-#[derive(Debug)]
-pub(super) struct Backoff {
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
     next: Duration,
     limit: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, limit: Duration) -> Self {
-        Self { next: first, limit }
+    /// Waits that begin with `first` and grow to `limit`.
+    #[must_use]
+    pub fn new(first: Duration, limit: Duration) -> Self {
+        Self {
+            first,
+            next: first,
+            limit,
+        }
+    }
+
+    /// It worked: the next wait is a short one.
+    pub fn reset(&mut self) {
+        self.next = self.first;
     }
 
     /// How long to wait now: between half and the whole of the step.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let step = self.next.min(self.limit);
         self.next = step.saturating_mul(2).min(self.limit);
         step.mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -37,5 +49,7 @@ mod tests {
                 "{wait} for a step of {step}"
             );
         }
+        backoff.reset();
+        assert!(backoff.wait() <= Duration::from_secs(1));
     }
 }
