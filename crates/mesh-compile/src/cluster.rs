@@ -41,8 +41,8 @@ impl Spoken {
     fn to(service: &Service, port: &Port) -> Self {
         match port.protocol {
             Protocol::Http2 => Self::Http2,
-            Protocol::Http | Protocol::Udp if service.has_plain => Self::Http1,
-            Protocol::Http | Protocol::Udp => Self::Negotiated,
+            Protocol::Http | Protocol::Opaque if service.has_plain => Self::Http1,
+            Protocol::Http | Protocol::Opaque => Self::Negotiated,
         }
     }
 
@@ -115,7 +115,7 @@ pub(crate) fn outbound(
 pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Service]) -> Cluster {
     let spoken = match port.protocol {
         Protocol::Http2 => Spoken::Http2,
-        Protocol::Http | Protocol::Udp => Spoken::Http1,
+        Protocol::Http | Protocol::Opaque => Spoken::Http1,
     };
     let endpoint = lb_endpoint("127.0.0.1", app_port, None);
     Cluster {

@@ -15,8 +15,8 @@ pub enum Protocol {
     Http,
     /// HTTP/2 from the first byte, as gRPC is.
     Http2,
-    /// Not carried.
-    Udp,
+    /// Not carried: bytes that are no HTTP, be they TCP, TLS or UDP.
+    Opaque,
 }
 
 impl Protocol {
@@ -32,7 +32,7 @@ impl Protocol {
         let word = port.app_protocol.as_deref().unwrap_or(named);
         match word.to_ascii_lowercase().as_str() {
             "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
-            "udp" => Self::Udp,
+            "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "udp" => Self::Opaque,
             _ => Self::Http,
         }
     }
@@ -118,7 +118,7 @@ impl Service {
     pub(crate) fn request_ports(&self) -> impl Iterator<Item = &Port> {
         self.ports
             .iter()
-            .filter(|port| port.protocol != Protocol::Udp)
+            .filter(|port| port.protocol != Protocol::Opaque)
     }
 
     /// As the metric labels name it.
@@ -146,7 +146,9 @@ mod tests {
             (None, "grpc-api", Protocol::Http2),
             (None, "grpc-web-api", Protocol::Http2),
             (None, "http2-api", Protocol::Http2),
-            (None, "udp-dns", Protocol::Udp),
+            (None, "udp-dns", Protocol::Opaque),
+            (None, "tcp-postgres", Protocol::Opaque),
+            (Some("mysql"), "http", Protocol::Opaque),
             (Some("kubernetes.io/h2c"), "http", Protocol::Http2),
             (Some("HTTP"), "grpc", Protocol::Http),
         ] {

@@ -39,6 +39,17 @@ pub(crate) struct Registry {
     file: PathBuf,
 }
 
+/// Why an instance may not have its name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the name {name} in namespace {namespace} is that of an instance of the service account {service_account}; choose another --workload-name, or stop that one first"
+)]
+pub(crate) struct Taken {
+    namespace: String,
+    name: String,
+    service_account: String,
+}
+
 impl Registry {
     /// Opens the registry that an earlier life left in the state directory, or an empty one. Needs a tokio
     /// runtime.
@@ -86,12 +97,25 @@ impl Registry {
         self.lock().iter().count()
     }
 
-    /// A stream registers an instance.
-    pub(crate) fn register(&self, registered: &Registered) -> StreamId {
+    /// A stream registers an instance, whoever of its service account had the name.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to an instance of another service account, which nobody may push out.
+    pub(crate) fn register(&self, registered: &Registered) -> Result<StreamId, Taken> {
         let instance = &registered.instance;
         let (stream, arrival, differs) = {
             let mut table = self.lock();
             let before = table.get(&instance.namespace, &instance.name).cloned();
+            if let Some(other) = &before
+                && other.service_account != registered.service_account
+            {
+                return Err(Taken {
+                    namespace: instance.namespace.clone(),
+                    name: instance.name.clone(),
+                    service_account: other.service_account.clone(),
+                });
+            }
             let (stream, arrival) = table.register(registered.clone(), Instant::now());
             (stream, arrival, before.as_ref() != Some(registered))
         };
@@ -111,7 +135,7 @@ impl Registry {
         if differs {
             self.changed();
         }
-        stream
+        Ok(stream)
     }
 
     /// A stream renews its lease.

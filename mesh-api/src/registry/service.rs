@@ -68,7 +68,10 @@ impl RegistryApi for RegistryService {
         let registered = self.admit(&peer, first).inspect_err(|refused| {
             tracing::warn!(%peer, reason = refused.message(), "registration refused");
         })?;
-        let stream = self.registry.register(&registered);
+        let stream = self.registry.register(&registered).map_err(|taken| {
+            tracing::warn!(%peer, reason = %taken, "registration refused");
+            Status::already_exists(taken.to_string())
+        })?;
         let (answers, answered) = mpsc::channel(UNREAD);
         let lease = Lease {
             registry: Arc::clone(&self.registry),

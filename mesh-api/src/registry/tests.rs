@@ -127,7 +127,7 @@ async fn a_lease_lives_as_long_as_it_is_renewed() {
     let (registry, ..) = running(state.path());
     let mut changes = registry.subscribe();
     let a = registered("a");
-    let stream = registry.register(&a);
+    let stream = registry.register(&a).unwrap();
     for _ in 0..5 {
         advance(LEASE - Duration::from_secs(1)).await;
         registry.heartbeat(stream, &a);
@@ -155,8 +155,8 @@ async fn a_clean_end_takes_the_instance_away_at_once_and_a_broken_one_does_not()
     let (registry, ..) = running(state.path());
     let mut changes = registry.subscribe();
     let (a, b) = (registered("a"), registered("b"));
-    let stream_a = registry.register(&a);
-    let stream_b = registry.register(&b);
+    let stream_a = registry.register(&a).unwrap();
+    let stream_b = registry.register(&b).unwrap();
     registry.leave(stream_a, &a);
     assert_eq!(names(&registry), ["b"]);
 
@@ -165,7 +165,7 @@ async fn a_clean_end_takes_the_instance_away_at_once_and_a_broken_one_does_not()
     changes.mark_unchanged();
     // It comes back in time, on another stream.
     advance(LEASE - Duration::from_secs(1)).await;
-    let again = registry.register(&b);
+    let again = registry.register(&b).unwrap();
     assert!(
         !changes.has_changed().unwrap(),
         "for others nothing happened"
@@ -197,8 +197,8 @@ async fn a_second_process_of_a_name_replaces_the_first() {
             .collect::<Vec<_>>()
     };
 
-    let old = registry.register(&first);
-    let new = registry.register(&second);
+    let old = registry.register(&first).unwrap();
+    let new = registry.register(&second).unwrap();
     assert_eq!(address(&registry), ["10.0.0.2"]);
     registry.heartbeat(old, &first);
     registry.leave(old, &first);
@@ -215,8 +215,8 @@ async fn instances_survive_a_restart_and_have_a_grace_to_come_back() {
     pause();
     let state = tempfile::tempdir().unwrap();
     let (registry, shutdown, task) = running(state.path());
-    registry.register(&registered("a"));
-    registry.register(&registered("b"));
+    registry.register(&registered("a")).unwrap();
+    registry.register(&registered("b")).unwrap();
     shutdown.trigger();
     task.await.unwrap();
     drop(registry);
@@ -226,7 +226,7 @@ async fn instances_survive_a_restart_and_have_a_grace_to_come_back() {
     assert_eq!(names(&registry), ["a", "b"], "at once");
     changes.mark_unchanged();
     let a = registered("a");
-    let stream = registry.register(&a);
+    let stream = registry.register(&a).unwrap();
     let started = Instant::now();
     let heartbeats = async {
         loop {
@@ -246,7 +246,7 @@ async fn instances_survive_a_restart_and_have_a_grace_to_come_back() {
 async fn registrations_reach_the_disk_soon() {
     let state = tempfile::tempdir().unwrap();
     let (registry, shutdown, task) = running(state.path());
-    registry.register(&registered("a"));
+    registry.register(&registered("a")).unwrap();
     shutdown.trigger();
     task.await.unwrap();
     let text = std::fs::read_to_string(state.path().join("registry.json")).unwrap();
@@ -262,10 +262,26 @@ async fn registrations_reach_the_disk_soon() {
 async fn an_instance_is_there_only_while_its_group_is() {
     let state = tempfile::tempdir().unwrap();
     let (registry, ..) = running(state.path());
-    registry.register(&registered("a"));
+    registry.register(&registered("a")).unwrap();
     assert_eq!(registry.instances(&config(GROUP)).len(), 1);
     assert_eq!(registry.instances(&Config::default()).len(), 0);
     let moved = config(&GROUP.replace("serviceAccount: web", "serviceAccount: other"));
     assert_eq!(registry.instances(&moved).len(), 0);
     assert_eq!(registry.len(), 1, "the lease itself goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_pushes_out_an_instance_of_another_account() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Registry::open(directory.path()).unwrap();
+    let victim = registered("a");
+    registry.register(&victim).unwrap();
+    let thief = Registered {
+        service_account: "thief".into(),
+        ..victim.clone()
+    };
+    let refused = registry.register(&thief).unwrap_err().to_string();
+    assert!(refused.contains("--workload-name"), "{refused}");
+    // A second process of the same workload may.
+    registry.register(&victim).unwrap();
 }
