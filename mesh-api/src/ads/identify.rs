@@ -39,11 +39,21 @@ pub(crate) fn identify(
             may_speak_for(config, peer, &node.namespace, &node.workload_group)?;
         }
         ProxyKind::Gateway => {
-            let account = gateway_service_account(&node.workload_name);
+            // A gateway may be written down as a WorkloadGroup, whose labels it then has: only if they are its own.
+            let name = &node.workload_name;
+            let group = match node.workload_group.as_str() {
+                "" => config.workload_group(&node.namespace, name).map(|_| name),
+                _ => Some(&node.workload_group),
+            };
+            if let Some(group) = group {
+                may_speak_for(config, peer, &node.namespace, group)?;
+                return Ok(node);
+            }
+            let account = gateway_service_account(name);
             if peer.namespace() != node.namespace || peer.service_account() != account {
                 return Err(Status::permission_denied(format!(
-                    "gateway {}/{} has service account {account}, the certificate is for {peer}; join with a token for the former",
-                    node.namespace, node.workload_name
+                    "gateway {}/{name} has service account {account}, the certificate is for {peer}; join with a token for the former",
+                    node.namespace
                 )));
             }
         }
@@ -124,5 +134,17 @@ spec: {template: {serviceAccount: web}}
             code("istio-system", "web", &gateway),
             Err(Code::PermissionDenied)
         );
+    }
+
+    #[test]
+    fn a_gateway_has_no_labels_of_a_group_that_is_not_its_own() {
+        let by_group = node(ProxyKind::Gateway, "shop", "web-v1", "edge");
+        let by_name = node(ProxyKind::Gateway, "shop", "", "web-v1");
+        for gateway in [&by_group, &by_name] {
+            assert_eq!(code("shop", "web", gateway), Ok(()));
+            for stranger in ["edge-service-account", "web-v1-service-account"] {
+                assert_eq!(code("shop", stranger, gateway), Err(Code::PermissionDenied));
+            }
+        }
     }
 }
