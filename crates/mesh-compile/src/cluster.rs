@@ -16,10 +16,11 @@ use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
 use mesh_xds::envoy::protobuf::{Duration, Struct, UInt32Value};
 use mesh_xds::{metadata, names, pack};
 
+use crate::Protocol;
 use crate::listener::{ads, socket_address};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
-use crate::service::{Port, Protocol, Service};
+use crate::service::{Port, Service};
 use crate::tls;
 use crate::workload::{Member, Reach, has_labels};
 

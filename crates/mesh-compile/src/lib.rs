@@ -24,6 +24,6 @@ mod view;
 mod virtual_service;
 mod workload;
 
+pub use mesh_config::model::Protocol;
 pub use model::{Instance, Model, Settings};
-pub use service::Protocol;
 pub use view::{EndpointView, PortView, ServiceView};

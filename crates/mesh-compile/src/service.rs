@@ -2,41 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mesh_config::model::{Metadata, ServicePort, TargetPort};
+use mesh_config::model::{Metadata, Protocol, TargetPort};
 use mesh_config::{model, service_host};
 use mesh_xds::metadata::ServiceRef;
 
 use crate::workload::{Labels, Reach, Workloads};
-
-/// What is spoken on a service's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// HTTP/1.1, or not said.
-    Http,
-    /// HTTP/2 from the first byte, as gRPC is.
-    Http2,
-    /// Not carried: bytes that are no HTTP, be they TCP, TLS or UDP.
-    Opaque,
-}
-
-impl Protocol {
-    /// From `appProtocol`, else from the port's name up to the first dash, as Istio does.
-    fn of(port: &ServicePort) -> Self {
-        let prefix = port.name.split('-').next().unwrap_or_default();
-        // `grpc-web` is the one name with a dash in it.
-        let named = if port.name.to_ascii_lowercase().starts_with("grpc-web") {
-            "grpc-web"
-        } else {
-            prefix
-        };
-        let word = port.app_protocol.as_deref().unwrap_or(named);
-        match word.to_ascii_lowercase().as_str() {
-            "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
-            "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "udp" => Self::Opaque,
-            _ => Self::Http,
-        }
-    }
-}
 
 /// A service and what stands behind it.
 #[derive(Debug)]
@@ -81,7 +51,7 @@ impl Service {
                     name: port.name.clone(),
                     number: port.port,
                     target: port.target_port.clone(),
-                    protocol: Protocol::of(port),
+                    protocol: port.protocol(),
                 });
             }
         }
@@ -127,38 +97,6 @@ impl Service {
             host: self.host.clone(),
             name: self.name.clone(),
             namespace: self.namespace.clone(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Protocol;
-    use mesh_config::model::{ServicePort, TargetPort};
-
-    #[test]
-    fn the_protocol_comes_from_app_protocol_or_the_names_prefix() {
-        for (app_protocol, name, expected) in [
-            (None, "", Protocol::Http),
-            (None, "http", Protocol::Http),
-            (None, "web", Protocol::Http),
-            (None, "grpc", Protocol::Http2),
-            (None, "grpc-api", Protocol::Http2),
-            (None, "grpc-web-api", Protocol::Http2),
-            (None, "http2-api", Protocol::Http2),
-            (None, "udp-dns", Protocol::Opaque),
-            (None, "tcp-postgres", Protocol::Opaque),
-            (Some("mysql"), "http", Protocol::Opaque),
-            (Some("kubernetes.io/h2c"), "http", Protocol::Http2),
-            (Some("HTTP"), "grpc", Protocol::Http),
-        ] {
-            let port = ServicePort {
-                name: name.into(),
-                port: 80,
-                target_port: TargetPort::Number(80),
-                app_protocol: app_protocol.map(str::to_owned),
-            };
-            assert_eq!(Protocol::of(&port), expected, "{app_protocol:?} {name:?}");
         }
     }
 }

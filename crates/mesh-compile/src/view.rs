@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use mesh_xds::Workload;
 
+use crate::Protocol;
 use crate::mesh::Mesh;
-use crate::service::{Port, Protocol, Service};
+use crate::service::{Port, Service};
 use crate::workload::{Member, Reach};
 
 /// A service.

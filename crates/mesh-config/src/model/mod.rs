@@ -19,5 +19,5 @@ pub use networking::{
     StringMatch, Subset, VirtualService,
 };
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
-pub use service::{Service, ServicePort, TargetPort};
+pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use workload::{WorkloadEntry, WorkloadGroup};

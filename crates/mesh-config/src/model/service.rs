@@ -32,3 +32,66 @@ pub enum TargetPort {
     /// A name that the workload's `ports` resolve.
     Name(String),
 }
+
+/// What is spoken on a service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, or not said.
+    Http,
+    /// HTTP/2 from the first byte, as gRPC is.
+    Http2,
+    /// Not carried: bytes that are no HTTP, be they TCP, TLS or UDP.
+    Opaque,
+}
+
+impl ServicePort {
+    /// What is spoken on it: from `appProtocol`, else from the port's name up to the first dash, as Istio
+    /// reads them.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        let prefix = self.name.split('-').next().unwrap_or_default();
+        // `grpc-web` is the one name with a dash in it.
+        let named = if self.name.to_ascii_lowercase().starts_with("grpc-web") {
+            "grpc-web"
+        } else {
+            prefix
+        };
+        let word = self.app_protocol.as_deref().unwrap_or(named);
+        match word.to_ascii_lowercase().as_str() {
+            "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
+            "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "udp" => Protocol::Opaque,
+            _ => Protocol::Http,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Protocol, ServicePort, TargetPort};
+
+    #[test]
+    fn the_protocol_comes_from_app_protocol_or_the_names_prefix() {
+        for (app_protocol, name, expected) in [
+            (None, "", Protocol::Http),
+            (None, "http", Protocol::Http),
+            (None, "web", Protocol::Http),
+            (None, "grpc", Protocol::Http2),
+            (None, "grpc-api", Protocol::Http2),
+            (None, "grpc-web-api", Protocol::Http2),
+            (None, "http2-api", Protocol::Http2),
+            (None, "udp-dns", Protocol::Opaque),
+            (None, "tcp-postgres", Protocol::Opaque),
+            (Some("mysql"), "http", Protocol::Opaque),
+            (Some("kubernetes.io/h2c"), "http", Protocol::Http2),
+            (Some("HTTP"), "grpc", Protocol::Http),
+        ] {
+            let port = ServicePort {
+                name: name.into(),
+                port: 80,
+                target_port: TargetPort::Number(80),
+                app_protocol: app_protocol.map(str::to_owned),
+            };
+            assert_eq!(port.protocol(), expected, "{app_protocol:?} {name:?}");
+        }
+    }
+}

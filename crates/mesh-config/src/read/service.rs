@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Reader, text_map};
-use crate::model::{Service, ServicePort, TargetPort};
+use crate::model::{Protocol, Service, ServicePort, TargetPort};
 use crate::rules;
 use crate::yaml::Cursor;
 
@@ -43,30 +43,27 @@ impl Reader {
             return None; // The table's warning says so.
         }
         let app_protocol = port.text("appProtocol");
-        self.warn_of_opaque(port);
-        Some(ServicePort {
+        let means = ServicePort {
             name: port.text("name").to_owned(),
             port: number,
             target_port,
             app_protocol: (!app_protocol.is_empty()).then(|| app_protocol.to_owned()),
-        })
+        };
+        self.warn_of_opaque(port, &means);
+        Some(means)
     }
 
     /// A database behind an HTTP port would only ever answer with errors.
-    fn warn_of_opaque(&mut self, port: &Cursor<'_>) {
-        let field = if port.text("appProtocol").is_empty() {
-            "name"
-        } else {
-            "appProtocol"
+    fn warn_of_opaque(&mut self, port: &Cursor<'_>, means: &ServicePort) {
+        let field = match means.app_protocol {
+            Some(_) => "appProtocol",
+            None => "name",
         };
-        let Some(said) = port.get(field) else { return };
-        let word = said.node.as_str().unwrap_or_default();
-        let word = word.split('-').next().unwrap_or_default();
-        let opaque = ["tcp", "tls", "https", "mongo", "mysql", "redis"];
-        if opaque.contains(&word.to_ascii_lowercase().as_str()) {
-            let message = format!(
-                "{word} is not carried by this version, so the port is not served; only HTTP, HTTP/2 and gRPC are"
-            );
+        if means.protocol() == Protocol::Opaque
+            && let Some(said) = port.get(field)
+        {
+            let message =
+                "only HTTP, HTTP/2 and gRPC are carried by this version, so the port is not served";
             self.report.warn(&said, message);
         }
     }

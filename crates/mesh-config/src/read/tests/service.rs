@@ -106,6 +106,16 @@ fn services() {
                 "protocol is accepted",
             ),
             (
+                "{ports: [{port: 5432, name: tcp-postgres}]}",
+                "spec.ports[0].name",
+                "only HTTP, HTTP/2 and gRPC are carried",
+            ),
+            (
+                "{ports: [{port: 3306, name: http, appProtocol: mysql}]}",
+                "spec.ports[0].appProtocol",
+                "only HTTP, HTTP/2 and gRPC are carried",
+            ),
+            (
                 "{ports: [{port: 80}], clusterIP: None}",
                 "spec.clusterIP",
                 "clusterIP is accepted",
