@@ -155,13 +155,13 @@ pub async fn start(
     tasks.spawn(registry.run(shutdown.clone()));
     tasks.spawn(publisher.run(shutdown.clone()));
     tasks.spawn(services.serve(xds, identity, shutdown.clone()));
-    tasks.spawn(http::serve(http, http::closed(routes), shutdown.clone()));
+    tasks.spawn(mesh_process::serve(
+        http,
+        http::closed(routes),
+        shutdown.clone(),
+    ));
     let routes = admin::metrics(exposed).merge(admin::health(readiness));
-    tasks.spawn(async move {
-        if let Err(error) = admin::serve(admin, routes, shutdown).await {
-            tracing::error!(%error, "metrics are not served any more");
-        }
-    });
+    tasks.spawn(mesh_process::serve(admin, routes, shutdown));
     Ok(Running { addresses, tasks })
 }
 

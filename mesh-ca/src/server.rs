@@ -126,11 +126,14 @@ pub async fn start(settings: Settings, process: Process) -> anyhow::Result<Runni
         });
     let router =
         admin::metrics(process.registry.clone()).merge(admin::health(process.readiness.clone()));
-    let admin = admin::serve(metrics_listener, router, process.shutdown.clone());
+    let admin = mesh_process::serve(metrics_listener, router, process.shutdown.clone());
     let serving = tokio::spawn(async move {
         tokio::try_join!(
             async { server.await.context("cannot serve the authority") },
-            async { admin.await.context("cannot serve the metrics") },
+            async {
+                admin.await;
+                Ok(())
+            },
         )?;
         Ok(())
     });

@@ -1,6 +1,4 @@
-//! What a daemon serves about itself: metrics and health.
-
-use std::io;
+//! What a daemon serves about itself: metrics and health. [`crate::serve()`] serves it.
 
 use axum::Router;
 use axum::extract::State;
@@ -8,9 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::net::TcpListener;
 
-use crate::{Readiness, Shutdown};
+use crate::Readiness;
 
 /// `GET /metrics` and `GET /stats/prometheus`, in Prometheus' text format.
 pub fn metrics(registry: Registry) -> Router {
@@ -26,17 +23,6 @@ pub fn health(readiness: Readiness) -> Router {
         .route("/healthz/ready", get(ready))
         .route("/healthz/live", get(|| async { "live\n" }))
         .with_state(readiness)
-}
-
-/// Serves a router until the stop; requests in flight are finished.
-///
-/// # Errors
-///
-/// When the listener fails for good.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { shutdown.wait().await })
-        .await
 }
 
 async fn expose(State(registry): State<Registry>) -> impl IntoResponse {

@@ -14,6 +14,7 @@ pub mod logs;
 pub mod process;
 pub mod readiness;
 pub mod run;
+pub mod serve;
 pub mod shutdown;
 
 pub use args::{CommonArgs, parse_duration};
@@ -21,4 +22,5 @@ pub use listen::{BindError, bind, write_addresses};
 pub use process::Process;
 pub use readiness::Readiness;
 pub use run::{run, run_parsed};
+pub use serve::serve;
 pub use shutdown::Shutdown;

@@ -41,8 +41,8 @@ impl Shutdown {
         let _ = state.wait_for(|stop| *stop).await;
     }
 
-    /// Triggers on SIGTERM or SIGINT, and says so in the log. A second signal changes nothing: the drain
-    /// timeout bounds the stop, and SIGKILL remains.
+    /// Triggers on SIGTERM or SIGINT, and says so in the log. A second signal changes nothing: every stop is
+    /// bounded, and SIGKILL remains.
     ///
     /// # Errors
     ///

@@ -217,17 +217,12 @@ pub async fn start(
     let health = admin::health(process.readiness.clone(), admin.freshness.clone());
     let metrics = mesh_process::admin::metrics(process.registry.clone());
     let servers = [
-        (metrics_socket, metrics, "metrics"),
-        (ready_socket, health, "ready"),
-        (admin_socket, admin::router(admin), "admin"),
+        (metrics_socket, metrics),
+        (ready_socket, health),
+        (admin_socket, admin::router(admin)),
     ];
-    let servers = servers.map(|(socket, router, name)| {
-        Task::spawn(move |stop| async move {
-            if let Err(error) = mesh_process::admin::serve(socket, router, stop).await {
-                tracing::error!(%error, name, "a port of the proxy's own has failed");
-            }
-        })
-    });
+    let servers = servers
+        .map(|(socket, router)| Task::spawn(move |stop| mesh_process::serve(socket, router, stop)));
     Ok(Running {
         addresses,
         snapshots,

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::http::Uri;
 use clap::Parser;
 use mesh_process::{CommonArgs, Process, admin, bind, parse_duration, write_addresses};
@@ -114,8 +113,8 @@ pub(crate) async fn run(args: AppArgs, process: Process) -> anyhow::Result<()> {
     let router = services::router(Arc::new(app), metrics);
     let admin_router =
         admin::metrics(process.registry.clone()).merge(admin::health(process.readiness.clone()));
-    let serving = admin::serve(listener, router, process.shutdown.clone());
-    let admin_serving = admin::serve(admin_listener, admin_router, process.shutdown.clone());
+    let serving = mesh_process::serve(listener, router, process.shutdown.clone());
+    let admin_serving = mesh_process::serve(admin_listener, admin_router, process.shutdown.clone());
     if args.role == Role::PositionSimulator {
         tokio::spawn(simulator::run(
             caller,
@@ -125,13 +124,13 @@ pub(crate) async fn run(args: AppArgs, process: Process) -> anyhow::Result<()> {
     }
     write_addresses(args.common.addresses_file.as_deref(), &addresses)?;
 
-    let serving = async { tokio::try_join!(serving, admin_serving) };
+    let serving = async { tokio::join!(serving, admin_serving) };
     let deadline = async {
         process.shutdown.wait().await;
         tokio::time::sleep(args.common.drain_timeout).await;
     };
     tokio::select! {
-        served = serving => { served.context("the app's listener failed")?; }
+        _ = serving => {}
         () = deadline => tracing::warn!("stopping with requests in flight: the drain timeout is over"),
     }
     Ok(())

@@ -107,8 +107,8 @@ pub(crate) async fn run(args: LoadbalancerArgs, process: Process) -> anyhow::Res
     let router = balancer.router();
     let admin_router =
         admin::metrics(process.registry.clone()).merge(admin::health(process.readiness.clone()));
-    let serving = admin::serve(listener, router, process.shutdown.clone());
-    let admin_serving = admin::serve(admin_listener, admin_router, process.shutdown.clone());
+    let serving = mesh_process::serve(listener, router, process.shutdown.clone());
+    let admin_serving = mesh_process::serve(admin_listener, admin_router, process.shutdown.clone());
     write_addresses(args.common.addresses_file.as_deref(), &addresses)?;
 
     let readiness = process.readiness.clone();
@@ -117,10 +117,10 @@ pub(crate) async fn run(args: LoadbalancerArgs, process: Process) -> anyhow::Res
         process.shutdown.wait().await;
         tokio::time::sleep(args.common.drain_timeout).await;
     };
-    let serving = async { tokio::try_join!(serving, admin_serving) };
+    let serving = async { tokio::join!(serving, admin_serving) };
     let following = follow(&args.api, &args.namespace, &args.service, &endpoints, found);
     tokio::select! {
-        served = serving => { served?; }
+        _ = serving => {}
         () = following => {}
         () = deadline => {
             tracing::warn!("stopping with requests in flight: the drain timeout is over");

@@ -2,7 +2,7 @@
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
 //! [`discovery`] says what there is; [`mod@views`] and [`graph`] show what the mesh does. [`guard`] keeps web
-//! pages out, [`mod@serve`] sets the limits.
+//! pages out.
 
 mod apply;
 mod body;
@@ -12,7 +12,6 @@ mod guard;
 mod path;
 mod query;
 mod resources;
-mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -29,7 +28,6 @@ use http::{Method, StatusCode, Uri};
 use mesh_process::Readiness;
 
 pub(crate) use graph::{Graphs, graphs};
-pub(crate) use serve::serve;
 use status::{ApiError, Reason};
 pub(crate) use views::{Views, views};
 

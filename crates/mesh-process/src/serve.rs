@@ -1,5 +1,5 @@
-//! Serves a router with the limits that a public server needs: header and body time, connections, and an
-//! orderly end.
+//! Serves a router with the limits that a server needs which strangers can reach: the time of a request's
+//! head, the number of connections, and an end that no client can put off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use mesh_process::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+
+use crate::Shutdown;
 
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const CONNECTIONS: usize = 512;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until the stop, then lets requests in flight end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
@@ -63,7 +64,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection to the config API ended badly");
+                tracing::debug!(error, "a connection ended badly");
             }
             drop(place);
         });
@@ -72,7 +73,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
         .await
         .is_err()
     {
-        tracing::info!("requests to the config API that did not end in time are cut off");
+        tracing::info!("requests that did not end in time are cut off");
     }
 }
 
