@@ -56,8 +56,8 @@ impl ProxyStream {
             return Ok(());
         };
         let introduction = first.node.clone();
-        let node = self.identify(introduction.as_ref())?;
-        let node = Arc::new(node);
+        let node = self.identify(introduction.as_ref());
+        let node = Arc::new(node.inspect_err(|refused| self.log_refusal(refused))?);
         let id = introduction
             .as_ref()
             .map(|node| node.id.clone())
@@ -96,6 +96,7 @@ impl ProxyStream {
                     if let Err(refused) = self.identify(introduction.as_ref())
                         && refused.code() == Code::PermissionDenied
                     {
+                        self.log_refusal(&refused);
                         return Err(refused);
                     }
                     let now = Arc::clone(&published.borrow_and_update());
@@ -112,9 +113,11 @@ impl ProxyStream {
 
     fn identify(&self, introduction: Option<&Node>) -> Result<NodeMetadata, Status> {
         let config = self.ads.store.view().config.clone();
-        identify(&config, &self.peer, introduction).inspect_err(|refused| {
-            tracing::warn!(peer = %self.peer, reason = refused.message(), "a proxy was refused");
-        })
+        identify(&config, &self.peer, introduction)
+    }
+
+    fn log_refusal(&self, refused: &Status) {
+        tracing::warn!(peer = %self.peer, reason = refused.message(), "a proxy was refused");
     }
 
     fn answer(
