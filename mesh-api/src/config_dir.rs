@@ -123,9 +123,10 @@ impl ConfigDir {
             } else {
                 // Whether it is time or an event: look again.
                 let _ = timeout(RETRY, event).await;
-                // The directory may have been replaced by another one of its name.
-                let _ = self.watch();
             }
+            // The directory may have been replaced by another one of its name. If it cannot be watched, it
+            // cannot be read either, and that is told.
+            let _ = self.watch();
             let (back, result) = match tokio::task::spawn_blocking(move || {
                 let result = self.load();
                 (self, result)

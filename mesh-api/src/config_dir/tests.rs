@@ -135,3 +135,29 @@ async fn edits_are_followed_and_broken_ones_leave_the_last_good_state() {
     shutdown.trigger();
     running.await.unwrap();
 }
+
+/// As a deployment does it that swaps whole directories.
+#[tokio::test]
+async fn a_directory_that_replaces_another_is_followed_in_its_turn() {
+    let scene = Scene::new();
+    scene.write("conf/a.yaml", SERVICE);
+    let conf = scene.directory.path().join("conf");
+    let directory = ConfigDir::open(&conf, Arc::clone(&scene.store)).unwrap();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(directory.run(shutdown.clone()));
+    let mut views = scene.store.subscribe();
+    views.mark_unchanged();
+
+    scene.write("next/a.yaml", &SERVICE.replace("80", "81"));
+    fs::rename(&conf, scene.directory.path().join("old")).unwrap();
+    fs::rename(scene.directory.path().join("next"), &conf).unwrap();
+    while scene.ports() != [81] {
+        views.changed().await.unwrap();
+    }
+    scene.write("conf/a.yaml", &SERVICE.replace("80", "82"));
+    while scene.ports() != [82] {
+        views.changed().await.unwrap();
+    }
+    shutdown.trigger();
+    running.await.unwrap();
+}

@@ -177,7 +177,7 @@ impl Store {
         {
             return Err(absent());
         }
-        check_version(key, precondition.resource_version.as_deref(), &object)?;
+        check_version(key, precondition.resource_version.as_deref(), Some(&object))?;
 
         let before = writer.config();
         let mut after = before.clone();
@@ -243,10 +243,16 @@ impl Store {
 
         let mut config = writer.stored.clone();
         config.extend(directory.iter().cloned());
-        let (errors, warnings) = findings_of(&config, directory.iter());
+        let (errors, mut warnings) = findings_of(&config, directory.iter());
         if !errors.is_empty() {
             return Err(Refusal::Invalid(errors));
         }
+        // Files cannot be refused for the sake of what came over HTTP, but it must not break in silence.
+        let touched: Vec<ObjectKey> = (writer.directory.iter().chain(directory.iter()))
+            .map(|object| object.key())
+            .collect();
+        let touched: Vec<&ObjectKey> = touched.iter().collect();
+        warnings.extend(newly_broken(&writer.config(), &config, &touched));
         if changed {
             writer.disk.reserve(next)?;
             writer.revision = next;
@@ -282,9 +288,7 @@ impl Store {
             let key = object.key();
             writer.check_not_in_a_file(&key)?;
             let current = writer.stored.get(&key);
-            if let Some(current) = current {
-                check_version(&key, object.metadata.resource_version.as_deref(), current)?;
-            }
+            check_version(&key, object.metadata.resource_version.as_deref(), current)?;
             let next = Stamp {
                 uid: random_uid(),
                 revision: revision + 1,

@@ -44,13 +44,13 @@ pub(super) fn findings_of<'a>(
 pub(super) fn check_version(
     key: &ObjectKey,
     given: Option<&str>,
-    current: &SharedObject,
+    current: Option<&SharedObject>,
 ) -> Result<(), Refusal> {
-    let is = current
-        .metadata
-        .resource_version
-        .as_deref()
-        .unwrap_or_default();
+    let is = match current {
+        Some(current) => current.metadata.resource_version.as_deref(),
+        None => Some("none, since it does not exist"),
+    };
+    let is = is.unwrap_or_default();
     match given {
         Some(given) if !given.is_empty() && given != is => Err(Refusal::Conflict {
             key: key.clone(),

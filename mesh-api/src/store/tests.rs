@@ -120,6 +120,12 @@ fn an_object_lives_from_create_to_delete() {
     assert!(matches!(gone, Refusal::NotFound(_)), "{gone}");
     let gone = store.update(object(SERVICE), false).unwrap_err();
     assert!(matches!(gone, Refusal::NotFound(_)), "{gone}");
+
+    // Who has read it before it was deleted must not bring it back unawares.
+    let read = SERVICE.replace("{name: web}", "{name: web, resourceVersion: \"1\"}");
+    let stale = store.apply(objects(&read), false).unwrap_err();
+    assert!(matches!(stale, Refusal::Conflict { .. }), "{stale}");
+    assert!(store.view().config.get(&service).is_none());
 }
 
 #[test]
@@ -353,6 +359,19 @@ fn a_broken_directory_leaves_the_last_good_one_and_deletion_does_not_break_it() 
         .unwrap_err();
     assert!(matches!(needed, Refusal::Needed { .. }), "{needed}");
     assert!(needed.to_string().contains("test.yaml"), "{needed}");
+}
+
+#[test]
+fn a_directory_that_breaks_what_came_over_http_says_so_once() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Store::open(state.path()).unwrap();
+    store.replace_directory(objects(SERVICE)).unwrap();
+    store.create(object(ROUTE), false).unwrap();
+    let warnings = store.replace_directory(Vec::new()).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let warning = warnings[0].to_string();
+    assert!(warning.contains("VirtualService default/web"), "{warning}");
+    assert_eq!(store.replace_directory(Vec::new()).unwrap(), []);
 }
 
 #[test]
