@@ -129,6 +129,8 @@ impl Settings {
             workload_name: self.workload_name.clone(),
             app_ports: sidecar.map_or_else(BTreeMap::new, |own| own.app_ports.clone()),
             plain_listener: sidecar.is_some_and(|own| own.listen_plain.is_some()),
+            listen_services: false,
+            metrics_address: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -44,6 +44,11 @@ pub struct NodeMetadata {
     pub app_ports: BTreeMap<String, u16>,
     /// Whether the agent takes plain-text traffic from outside the mesh.
     pub plain_listener: bool,
+    /// Whether the agent listens at the loopback address of each service, for an app that reaches services by
+    /// their names.
+    pub listen_services: bool,
+    /// Where Prometheus scrapes the proxy, `IP:PORT`; empty if only its own machine could.
+    pub metrics_address: String,
     /// The version of the proxy's program.
     pub version: String,
 }
@@ -75,6 +80,11 @@ impl NodeMetadata {
             ("WORKLOAD_NAME", string(&self.workload_name)),
             ("APP_PORTS", nested(ports)),
             ("PLAIN_LISTENER", kind(Kind::BoolValue(self.plain_listener))),
+            (
+                "LISTEN_SERVICES",
+                kind(Kind::BoolValue(self.listen_services)),
+            ),
+            ("METRICS_ADDRESS", string(&self.metrics_address)),
             ("MESH_VERSION", string(&self.version)),
         ]);
         Node {
@@ -121,6 +131,7 @@ impl NodeMetadata {
             value if value.is_empty() => default.to_owned(),
             value => value,
         };
+        let is_true = |key: &str| matches!(get(metadata, key), Some(Kind::BoolValue(true)));
         Ok(Self {
             kind,
             address: (*address).to_owned(),
@@ -128,7 +139,9 @@ impl NodeMetadata {
             workload_group: text("WORKLOAD_GROUP", ""),
             workload_name: text("WORKLOAD_NAME", name),
             app_ports: app_ports(get(metadata, "APP_PORTS"))?,
-            plain_listener: matches!(get(metadata, "PLAIN_LISTENER"), Some(Kind::BoolValue(true))),
+            plain_listener: is_true("PLAIN_LISTENER"),
+            listen_services: is_true("LISTEN_SERVICES"),
+            metrics_address: text("METRICS_ADDRESS", ""),
             version: text("MESH_VERSION", ""),
         })
     }
@@ -172,6 +185,8 @@ mod tests {
             workload_name: "webapp.original".into(),
             app_ports: [("http".to_owned(), 8080), ("9090".to_owned(), 9091)].into(),
             plain_listener: true,
+            listen_services: false,
+            metrics_address: String::new(),
             version: "0.1.0".into(),
         }
     }
@@ -189,6 +204,8 @@ mod tests {
             workload_group: String::new(),
             app_ports: [].into(),
             plain_listener: false,
+            listen_services: false,
+            metrics_address: String::new(),
             ..sidecar()
         };
         assert_eq!(NodeMetadata::from_node(&gateway.to_node()), Ok(gateway));

@@ -97,6 +97,8 @@ spec: {template: {serviceAccount: web}}
             workload_name: name.to_owned(),
             app_ports: BTreeMap::new(),
             plain_listener: false,
+            listen_services: false,
+            metrics_address: String::new(),
             version: String::new(),
         }
     }

@@ -296,6 +296,8 @@ fn sidecar(group: &str) -> NodeMetadata {
         workload_name: format!("{group}-1"),
         app_ports: BTreeMap::new(),
         plain_listener: false,
+        listen_services: false,
+        metrics_address: String::new(),
         version: "0.1.0".to_owned(),
     }
 }

@@ -102,6 +102,8 @@ fn webapp() -> NodeMetadata {
     NodeMetadata {
         app_ports: [("80".to_owned(), 4001)].into(),
         plain_listener: true,
+        listen_services: false,
+        metrics_address: String::new(),
         ..sidecar("default", "webapp-original")
     }
 }

@@ -60,6 +60,8 @@ pub(crate) fn sidecar(namespace: &str, group: &str) -> NodeMetadata {
         workload_name: format!("{group}-1"),
         app_ports: [].into(),
         plain_listener: false,
+        listen_services: false,
+        metrics_address: String::new(),
         version: "test".into(),
     }
 }
@@ -73,6 +75,8 @@ pub(crate) fn gateway() -> NodeMetadata {
         workload_name: "istio-ingressgateway".into(),
         app_ports: [].into(),
         plain_listener: false,
+        listen_services: false,
+        metrics_address: String::new(),
         version: "test".into(),
     }
 }

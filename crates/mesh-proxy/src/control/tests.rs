@@ -44,6 +44,8 @@ fn node() -> Node {
         workload_name: "gateway".into(),
         app_ports: BTreeMap::new(),
         plain_listener: false,
+        listen_services: false,
+        metrics_address: String::new(),
         version: "1".into(),
     };
     metadata.to_node()
