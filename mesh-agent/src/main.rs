@@ -43,7 +43,8 @@ struct Args {
     #[arg(long, env = "MESH_WORKLOAD_NAME", value_name = "NAME")]
     workload_name: Option<String>,
 
-    /// IP address or name at which other proxies reach this one [default: the IP of --listen-inbound]
+    /// IP address or name at which others reach this proxy [default: the IP of --listen-inbound, or if that is a
+    /// wildcard, this machine's on the route to --xds-address]
     #[arg(long, env = "MESH_ADVERTISE_ADDRESS", value_name = "IP-OR-NAME")]
     advertise_address: Option<String>,
 
@@ -79,6 +80,11 @@ struct Args {
     /// Where requests from outside the mesh are taken, in plain text [default: nowhere]
     #[arg(long, env = "MESH_LISTEN_PLAIN", value_name = "IP:PORT")]
     listen_plain: Option<SocketAddr>,
+
+    /// Listens for each service at its loopback address too, so that the application reaches services by their
+    /// names if /etc/hosts has these addresses
+    #[arg(long, env = "MESH_LISTEN_SERVICES")]
+    listen_services: bool,
 }
 
 impl AsRef<CommonArgs> for Args {
@@ -100,19 +106,12 @@ impl Args {
                 )));
             }
             (None, ip) if !ip.is_unspecified() => ip.to_string(),
-            (None, _) => {
-                return Err(refuse(format!(
-                    "--listen-inbound {} does not say where others reach this proxy; give its address with \
-                     --advertise-address",
-                    self.listen_inbound
-                )));
-            }
+            (None, _) => String::new(),
         };
         let workload_name = self.workload_name.clone();
         Ok(Settings {
             role: Role::Sidecar(Sidecar {
                 workload_group: self.workload_group.clone(),
-                advertise_address,
                 app_ports: self
                     .app_ports
                     .iter()
@@ -121,9 +120,11 @@ impl Args {
                 listen_outbound: self.listen_outbound,
                 listen_inbound: self.listen_inbound,
                 listen_plain: self.listen_plain,
+                listen_services: self.listen_services,
             }),
             namespace: self.namespace.clone(),
             workload_name: workload_name.unwrap_or_else(|| self.workload_group.clone()),
+            advertise_address,
             xds_address: self.proxy.xds_address.clone(),
             state_dir: self.identity.state_dir.clone(),
             workers: self.proxy.worker_count(),
@@ -212,15 +213,35 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_not_reach_is_refused() {
-        let error = settings(&[]).unwrap_err().to_string();
-        assert!(error.contains("--advertise-address"), "{error}");
+    fn the_advertised_address_is_given_follows_from_inbound_or_is_to_be_found_out() {
+        for (flags, expected) in [
+            (&[][..], ""),
+            (&["--listen-inbound", "[::]:15006"], ""),
+            (&["--listen-inbound", "127.0.0.1:0"], "127.0.0.1"),
+            (
+                &["--advertise-address", "billing.internal"],
+                "billing.internal",
+            ),
+        ] {
+            assert_eq!(
+                settings(flags).unwrap().advertise_address,
+                expected,
+                "{flags:?}"
+            );
+        }
         let error = settings(&["--advertise-address", "10.0.0.7:80"])
             .unwrap_err()
             .to_string();
         assert!(error.contains("10.0.0.7:80"), "{error}");
-        let settings = settings(&["--listen-inbound", "127.0.0.1:0"]).unwrap();
-        assert_eq!(sidecar(&settings).advertise_address, "127.0.0.1");
+    }
+
+    #[test]
+    fn services_are_listened_for_if_asked_for() {
+        for (flags, expected) in [(&[][..], false), (&["--listen-services"], true)] {
+            let settings = settings(flags).unwrap();
+            assert_eq!(sidecar(&settings).listen_services, expected);
+            assert_eq!(settings.node().listen_services, expected);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod fail;
 mod grpc;
 mod http;
 mod metrics;
+mod own_address;
 mod peer;
 mod pipeline;
 mod registration;
@@ -30,6 +31,6 @@ pub mod upstream;
 mod wire;
 mod worker;
 
-pub use serve::serve;
+pub use serve::{begin, serve};
 pub use settings::Settings;
 pub use start::{Running, StartError, start};

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 
+use crate::control::sockets;
+
 /// Flags that every proxy has; flatten them into the program's own.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ProxyArgs {
@@ -64,6 +66,9 @@ pub struct Settings {
     pub namespace: String,
     /// The workload's name, unique in its namespace.
     pub workload_name: String,
+    /// IP address or name under which others reach this proxy: other proxies a sidecar, Prometheus either. Empty
+    /// for the IP on the route to the control plane, which [`crate::serve()`] finds out.
+    pub advertise_address: String,
     /// The control plane, `host:port`.
     pub xds_address: String,
     /// Where the last accepted configuration is kept.
@@ -94,8 +99,6 @@ pub enum Role {
 pub struct Sidecar {
     /// The WorkloadGroup that the workload is a member of.
     pub workload_group: String,
-    /// IP address or name under which other proxies reach this one.
-    pub advertise_address: String,
     /// The application's ports on loopback, by name or number of the port that they serve.
     pub app_ports: BTreeMap<String, u16>,
     /// Where the application's own requests are taken.
@@ -104,6 +107,9 @@ pub struct Sidecar {
     pub listen_inbound: SocketAddr,
     /// Where requests from outside the mesh are taken, in plain text; nowhere without.
     pub listen_plain: Option<SocketAddr>,
+    /// Whether each service is listened for at its loopback address, for an application that reaches services
+    /// by their names.
+    pub listen_services: bool,
 }
 
 /// What a gateway needs to know.
@@ -123,16 +129,35 @@ impl Settings {
         };
         NodeMetadata {
             kind: sidecar.map_or(ProxyKind::Gateway, |_| ProxyKind::Sidecar),
-            address: sidecar.map_or_else(String::new, |own| own.advertise_address.clone()),
+            address: sidecar.map_or_else(String::new, |_| self.advertise_address.clone()),
             namespace: self.namespace.clone(),
             workload_group: sidecar.map_or_else(String::new, |own| own.workload_group.clone()),
             workload_name: self.workload_name.clone(),
             app_ports: sidecar.map_or_else(BTreeMap::new, |own| own.app_ports.clone()),
             plain_listener: sidecar.is_some_and(|own| own.listen_plain.is_some()),
-            listen_services: false,
-            metrics_address: String::new(),
+            listen_services: sidecar.is_some_and(|own| own.listen_services),
+            metrics_address: self.metrics_address(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// Where Prometheus scrapes this proxy; empty if only this machine can, or nobody knows where it is.
+    fn metrics_address(&self) -> String {
+        let listen = self.listen_metrics;
+        let is_known = !listen.ip().is_unspecified() || !self.advertise_address.is_empty();
+        if listen.ip().is_loopback() || !is_known {
+            return String::new();
+        }
+        sockets::reachable(listen, &self.advertise_address)
+    }
+
+    /// Whether the proxy must find out under which address others reach it.
+    pub(crate) fn needs_own_address(&self) -> bool {
+        let listens = match &self.role {
+            Role::Sidecar(sidecar) => sidecar.listen_inbound,
+            Role::Gateway(_) => self.listen_metrics,
+        };
+        self.advertise_address.is_empty() && listens.ip().is_unspecified()
     }
 }
 
@@ -361,6 +386,42 @@ mod tests {
             for error in [admin(text), outbound(text)].map(Result::unwrap_err) {
                 assert!(error.to_string().contains("loopback"), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn prometheus_is_told_what_it_can_reach() {
+        let metrics = |listen: &str, advertised: &str| {
+            let settings = Settings {
+                role: Role::Gateway(Gateway {
+                    port_map: PortMap::default(),
+                }),
+                namespace: "istio-system".into(),
+                workload_name: "istio-ingressgateway".into(),
+                advertise_address: advertised.into(),
+                xds_address: "mesh-api:15012".into(),
+                state_dir: PathBuf::new(),
+                workers: 1,
+                drain_timeout: Duration::ZERO,
+                listen_admin: ([127, 0, 0, 1], 15000).into(),
+                listen_metrics: listen.parse().unwrap(),
+                listen_ready: ([0, 0, 0, 0], 15021).into(),
+            };
+            settings.node().metrics_address
+        };
+        for (listen, advertised, expected) in [
+            ("127.0.0.1:15020", "10.0.0.7", ""),
+            ("0.0.0.0:15020", "10.0.0.7", "10.0.0.7:15020"),
+            ("[::]:15020", "fd00::7", "[fd00::7]:15020"),
+            ("0.0.0.0:15020", "billing", "billing:15020"),
+            ("0.0.0.0:15020", "", ""),
+            ("10.0.0.8:15020", "", "10.0.0.8:15020"),
+        ] {
+            assert_eq!(
+                metrics(listen, advertised),
+                expected,
+                "{listen} {advertised}"
+            );
         }
     }
 

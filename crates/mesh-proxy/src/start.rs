@@ -117,7 +117,7 @@ impl Task {
 ///
 /// [`StartError`], in words for the user. Nothing runs then.
 pub async fn start(
-    settings: Settings,
+    mut settings: Settings,
     identity: Arc<Identity>,
     process: Process,
 ) -> Result<Running, StartError> {
@@ -147,6 +147,9 @@ pub async fn start(
     };
     let admin_socket = listen("admin", "--listen-admin", settings.listen_admin).await?;
     let metrics_socket = listen("metrics", "--listen-metrics", settings.listen_metrics).await?;
+    settings.listen_metrics = metrics_socket
+        .local_addr()
+        .unwrap_or(settings.listen_metrics);
     let ready_socket = listen("ready", "--listen-ready", settings.listen_ready).await?;
     let places = match &settings.role {
         Role::Sidecar(sidecar) => places(sidecar, settings.workers, &mut addresses)?,
@@ -328,7 +331,7 @@ fn instance(
         namespace: settings.namespace.clone(),
         workload_group: sidecar.workload_group.clone(),
         name: settings.workload_name.clone(),
-        address: sidecar.advertise_address.clone(),
+        address: settings.advertise_address.clone(),
         inbound_port: port.into(),
         app_ports: sidecar
             .app_ports
@@ -336,7 +339,7 @@ fn instance(
             .map(|(name, port)| (name.clone(), (*port).into()))
             .collect(),
         plain_address: plain.map_or_else(String::new, |address| {
-            sockets::reachable(*address, &sidecar.advertise_address)
+            sockets::reachable(*address, &settings.advertise_address)
         }),
     }
 }

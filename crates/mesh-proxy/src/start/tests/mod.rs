@@ -27,14 +27,15 @@ fn sidecar(directory: &Path, xds: SocketAddr) -> Settings {
     Settings {
         role: Role::Sidecar(Sidecar {
             workload_group: "webapp".into(),
-            advertise_address: "127.0.0.1".into(),
             app_ports: [("http".to_owned(), 8080)].into(),
             listen_outbound: ANY,
             listen_inbound: ANY,
             listen_plain: Some(ANY),
+            listen_services: false,
         }),
         namespace: "default".into(),
         workload_name: "webapp-1".into(),
+        advertise_address: "127.0.0.1".into(),
         xds_address: xds.to_string(),
         state_dir: directory.to_owned(),
         workers: 2,
