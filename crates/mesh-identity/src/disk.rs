@@ -2,10 +2,13 @@
 //!
 //! A reader sees the old content or the new one, also after a crash: the bytes go to a temporary
 //! file beside the target, reach the disk, and then take the target's name in one step.
+//!
+//! What root makes in somebody else's directory belongs to the directory's owner, who could not read it
+//! otherwise.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -40,7 +43,11 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// If it cannot be made, or something else has its name.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    let is_new = !path.exists();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if is_new && let Some((user, group)) = owner_to_follow(directory_of(path), &path.metadata()?)? {
+        chown(path, Some(user), Some(group))?;
+    }
     if let Some(mode) = open_to_others(path)? {
         tracing::warn!(
             path = %path.display(),
@@ -76,9 +83,19 @@ fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(directory)?;
+    if let Some((user, group)) = owner_to_follow(directory, &file.as_file().metadata()?)? {
+        fchown(file.as_file(), Some(user), Some(group))?;
+    }
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// User and group of a directory, if something that root made in it has to become theirs.
+fn owner_to_follow(directory: &Path, made: &Metadata) -> io::Result<Option<(u32, u32)>> {
+    let owner = directory.metadata()?;
+    let follows = made.uid() == 0 && owner.uid() != 0;
+    Ok(follows.then(|| (owner.uid(), owner.gid())))
 }
 
 /// Waits until what was made, renamed or deleted in a directory is on the disk.
@@ -145,6 +162,28 @@ mod tests {
         }
         create_private_dir(&directory).expect("it is there");
         assert_eq!(mode(&directory), 0o750, "it is the owner's to change");
+    }
+
+    #[test]
+    fn what_root_makes_in_a_directory_belongs_to_its_owner() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let own = root.path().metadata().expect("metadata");
+        let (user, group) = match chown(root.path(), Some(65532), Some(65533)) {
+            Ok(()) => (65532, 65533),
+            // Not root: then nothing is given away, and everything stays ours.
+            Err(_) => (own.uid(), own.gid()),
+        };
+        let (file, directory) = (root.path().join("file"), root.path().join("directory"));
+        let within = directory.join("file");
+        create_private(&file, b"x").expect("made");
+        write_private(&file, b"y").expect("replaced");
+        create_private_dir(&directory).expect("made");
+        create_private(&within, b"x").expect("made");
+        for path in [&file, &directory, &within] {
+            let data = path.metadata().expect("metadata");
+            assert_eq!((data.uid(), data.gid()), (user, group), "{path:?}");
+        }
+        assert_eq!((mode(&file), mode(&directory)), (0o600, 0o700));
     }
 
     #[test]

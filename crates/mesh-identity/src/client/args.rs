@@ -22,12 +22,12 @@ pub struct IdentityArgs {
     )]
     pub ca_address: String,
 
-    /// The authority's root, as `mesh-ca fingerprint` prints it; needed to join the mesh
+    /// The authority's root, as `mesh-ca fingerprint` prints it; needed to join the mesh with a bare token
     #[arg(long, env = "MESH_CA_FINGERPRINT", value_name = "sha256:HEX")]
     pub ca_fingerprint: Option<Fingerprint>,
 
-    /// File with the one-time token from `mesh-ca token create`; needed to join the mesh, unless
-    /// MESH_JOIN_TOKEN has the token itself
+    /// File with what `mesh-ca token create` prints, as text or as JSON; needed to join the mesh, unless
+    /// MESH_JOIN_TOKEN has that itself
     #[arg(long, env = "MESH_JOIN_TOKEN_FILE", value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
 

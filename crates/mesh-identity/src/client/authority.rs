@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
 use super::join::{self, Attempt};
-use super::{JoinSettings, JoinToken};
+use super::{Invitation, JoinSettings, JoinToken};
 use crate::grpc;
 use crate::identity::Identity;
 use crate::proto::certificate_authority_client::CertificateAuthorityClient;
@@ -49,24 +49,24 @@ impl MeshCa {
 
     /// A new token for a process that runs with an expired certificate, if somebody has put one
     /// into the token's file since.
-    fn fresh_token(&self) -> Option<Zeroizing<String>> {
-        let token = match &self.settings.token {
+    fn fresh_token(&self) -> Option<Invitation> {
+        let invitation = match &self.settings.token {
             Some(file @ JoinToken::File(_)) => file.read().ok()?,
             _ => return None,
         };
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        (refused.as_ref() != Some(&token)).then_some(token)
+        (refused.as_ref() != Some(&invitation.token)).then_some(invitation)
     }
 
     async fn rejoin(
         &self,
-        token: Zeroizing<String>,
+        invitation: Invitation,
         csr: Vec<u8>,
     ) -> Result<SignedCertificate, String> {
-        let pinned = self
-            .settings
-            .ca_fingerprint
-            .ok_or("--ca-fingerprint is needed to join again")?;
+        let pinned = invitation
+            .pinned(self.settings.ca_fingerprint)
+            .map_err(|error| error.to_string())?;
+        let token = invitation.token;
         join::trade(&self.settings.ca_address, pinned, &token, csr)
             .await
             .map_err(|failed| match failed {
@@ -83,7 +83,7 @@ impl Authority for MeshCa {
     async fn renew(&self, csr: Vec<u8>) -> Result<SignedCertificate, String> {
         if self.identity.not_after() <= SystemTime::now() {
             return match self.fresh_token() {
-                Some(token) => self.rejoin(token, csr).await,
+                Some(invitation) => self.rejoin(invitation, csr).await,
                 None => Err("only a new join token helps".to_owned()),
             };
         }

@@ -3,11 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
 use super::request::{AnswerError, Request, is_temporary};
 use super::store::{Store, Stored};
-use super::{Error, JoinSettings, JoinToken};
+use super::{Error, JoinSettings};
 use crate::Backoff;
 use crate::bundle::Fingerprint;
 use crate::grpc::{self, ConnectError};
@@ -22,7 +21,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Joins, however long the authority takes to be reached, and keeps the identity.
 pub(super) async fn join(settings: &JoinSettings, store: &Store) -> Result<Stored, Error> {
-    let token = match &settings.token {
+    let invitation = match &settings.token {
         Some(token) => token.read()?,
         None => {
             return Err(Error::NoToken {
@@ -30,10 +29,10 @@ pub(super) async fn join(settings: &JoinSettings, store: &Store) -> Result<Store
             });
         }
     };
-    let pinned = settings.ca_fingerprint.ok_or(Error::NoFingerprint)?;
+    let pinned = invitation.pinned(settings.ca_fingerprint)?;
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        match attempt(&settings.ca_address, pinned, &token).await {
+        match attempt(&settings.ca_address, pinned, &invitation.token).await {
             Ok(stored) => {
                 // A token that was traded in is gone: without the file, the next start would fail,
                 // so this start should.
@@ -126,26 +125,4 @@ async fn attempt(address: &str, pinned: Fingerprint, token: &str) -> Result<Stor
     let request = Request::new().map_err(unusable)?;
     let answer = trade(address, pinned, token, request.csr.clone()).await?;
     request.accept(answer, SystemTime::now()).map_err(unusable)
-}
-
-impl JoinToken {
-    /// The secret, from its file if it is in one.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, Error> {
-        match self {
-            Self::Secret(secret) => Ok(secret.clone()),
-            Self::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map(Zeroizing::new)
-                    .map_err(|cause| Error::TokenFile {
-                        path: path.clone(),
-                        cause,
-                    })?;
-                let token = text.trim();
-                if token.is_empty() {
-                    return Err(Error::TokenEmpty { path: path.clone() });
-                }
-                Ok(Zeroizing::new(token.to_owned()))
-            }
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Joining the mesh, and staying in it.
 //!
 //! A process has its identity on disk or gets one: it shows mesh-ca a one-time token, which proves
-//! who it may become, and a key that it just made (`join.rs`). The identity is kept on disk
+//! who it may become, and a key that it just made (`token.rs`, `join.rs`). The identity is kept on disk
 //! (`store.rs`), so that the next start needs neither the token nor the authority, and is renewed
 //! in time by a task (`renew.rs`, `authority.rs`). [`obtain`] is all that a daemon calls.
 
@@ -11,43 +11,34 @@ mod join;
 mod renew;
 mod request;
 mod store;
+mod token;
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use zeroize::Zeroizing;
 
 pub use self::args::IdentityArgs;
 use self::authority::MeshCa;
 use self::renew::Rotation;
 pub use self::request::AnswerError;
 use self::store::{Store, Stored};
+pub use self::token::{Invitation, JoinToken};
 use crate::bundle::Fingerprint;
 use crate::grpc::ConnectError;
 use crate::identity::Identity;
+use crate::svid::Svid;
 
 /// Where the identity is kept and how a first one is got.
 #[derive(Debug, Clone)]
 pub struct JoinSettings {
     /// The certificate authority, `host:port`.
     pub ca_address: String,
-    /// Its root, which makes the first contact safe. Needed to join, not to renew.
+    /// Its root, which makes the first contact safe. Needed to join, unless the token comes with it.
     pub ca_fingerprint: Option<Fingerprint>,
     /// What proves who we may become. Needed to join, not to renew.
     pub token: Option<JoinToken>,
     /// The identity is kept in its directory `identity`.
     pub state_dir: PathBuf,
-}
-
-/// A one-time secret, or the file that has it. `Debug` shows the file's name only.
-#[derive(Clone)]
-pub enum JoinToken {
-    /// The secret itself.
-    Secret(Zeroizing<String>),
-    /// A file that holds the secret, read when it is needed; white space around it is ignored.
-    File(PathBuf),
 }
 
 /// Returns the identity that is kept on disk, or joins the mesh to get one; a task then renews it,
@@ -92,6 +83,23 @@ pub async fn obtain(
         }
     });
     Ok(identity)
+}
+
+/// The certificate kept in a state directory, whether it is still good or not; none, if nothing was kept.
+/// Nothing is made or changed.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the file is damaged, [`Error::State`] if it cannot be read.
+pub fn kept_svid(state_dir: &Path) -> Result<Option<Svid>, Error> {
+    Ok(Store::at(state_dir).load()?.map(|stored| stored.svid))
+}
+
+/// Deletes the identity kept in a state directory, if there is one, so that the next start joins anew.
+///
+/// # Errors
+/// [`Error::State`] if it cannot be deleted.
+pub fn forget(state_dir: &Path) -> Result<(), Error> {
+    Store::at(state_dir).delete()
 }
 
 /// What is on disk, if it is an identity to go on with; none, if it is time to join.
@@ -197,22 +205,46 @@ pub enum Error {
     },
     /// The first contact would not be safe.
     #[error(
-        "--ca-fingerprint is needed to join: what `mesh-ca fingerprint` prints, so that nobody can pose as the certificate authority"
+        "--ca-fingerprint is needed to join with a bare token: what `mesh-ca fingerprint` prints, so that nobody can pose as the certificate authority; the JSON of `mesh-ca token create -o json` has it with the token"
     )]
     NoFingerprint,
+    /// The flag names one root and the token another.
+    #[error(
+        "--ca-fingerprint is {flag}, but the join token is for the mesh whose root is {token}; leave the flag out, or take a token of the mesh that it names"
+    )]
+    Fingerprints {
+        /// The flag's.
+        flag: Fingerprint,
+        /// The token's.
+        token: Fingerprint,
+    },
     /// The token's file cannot be read.
-    #[error("cannot read the join token from {path}: {cause}")]
+    #[error(
+        "cannot read the join token from {path}: {cause}; make one with `mesh-ca token create -o json` and put it there"
+    )]
     TokenFile {
         /// The file.
         path: PathBuf,
         /// What the system says.
         cause: std::io::Error,
     },
-    /// The token's file is empty.
-    #[error("{path} has no join token in it; make one with `mesh-ca token create`")]
-    TokenEmpty {
+    /// The token's file has something else in it.
+    #[error(
+        "{path} has no join token in it ({reason}); make one with `mesh-ca token create -o json` and put it there"
+    )]
+    TokenContent {
         /// The file.
         path: PathBuf,
+        /// What is wrong with its content.
+        reason: String,
+    },
+    /// The variable has something else in it.
+    #[error(
+        "MESH_JOIN_TOKEN has no join token in it ({reason}); make one with `mesh-ca token create -o json`"
+    )]
+    Token {
+        /// What is wrong with it.
+        reason: String,
     },
     /// Somebody else answers at the authority's address.
     #[error(transparent)]
@@ -236,21 +268,6 @@ pub enum Error {
     /// Asked to stop before there was an identity.
     #[error("stopped before the certificate authority could be reached")]
     Stopped,
-}
-
-impl From<String> for JoinToken {
-    fn from(secret: String) -> Self {
-        Self::Secret(Zeroizing::new(secret))
-    }
-}
-
-impl fmt::Debug for JoinToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret(_) => f.write_str("Secret(..)"),
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-        }
-    }
 }
 
 #[cfg(test)]

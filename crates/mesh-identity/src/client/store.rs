@@ -61,9 +61,14 @@ impl Store {
             path: directory.clone(),
             cause,
         })?;
-        Ok(Self {
-            path: directory.join(FILE),
-        })
+        Ok(Self::at(state_dir))
+    }
+
+    /// Where it is or would be; nothing is made.
+    pub(super) fn at(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join(DIRECTORY).join(FILE),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -134,6 +139,17 @@ impl Store {
             .map(Zeroizing::new)
             .map_err(|error| failed(error.into()))?;
         disk::write_private(&self.path, &bytes).map_err(failed)
+    }
+
+    /// Deletes the file, if there is one.
+    pub(super) fn delete(&self) -> Result<(), Error> {
+        match std::fs::remove_file(&self.path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::State {
+                path: self.path.clone(),
+                cause,
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn corrupt(&self, reason: impl Display) -> Error {
