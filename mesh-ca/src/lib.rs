@@ -2,14 +2,15 @@
 //!
 //! It trades a one-time token for a first certificate and a valid certificate for its successor,
 //! and it issues the identity that the token or the certificate proves, whatever the request asks
-//! for. All its state is a directory: the root (`root.rs`) and the tokens (`token.rs`). What it
-//! signs is decided in `authority.rs`, which requests it takes in `csr.rs`, and who may ask in
+//! for. All its state is a directory: the root (`root.rs`) and the tokens (`token.rs`), which
+//! `provision.rs` hands out to workloads. What it signs is decided in `authority.rs`, which requests it takes in `csr.rs`, and who may ask in
 //! `service.rs`.
 
 pub mod authority;
 mod csr;
 mod limit;
 mod metrics;
+pub mod provision;
 pub mod root;
 mod server;
 mod service;

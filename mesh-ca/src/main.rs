@@ -1,12 +1,16 @@
 //! `mesh-ca`: the certificate authority, and the commands beside it that hand out join tokens.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh_ca::provision::{self, Owner, Workload};
 use mesh_ca::root::Root;
 use mesh_ca::{Settings, token};
 use mesh_identity::TrustDomain;
@@ -74,23 +78,36 @@ enum Command {
 
 #[derive(Debug, Clone, Subcommand)]
 enum TokenCommand {
-    /// Makes a token and prints it; works beside a running authority, and before its first start
+    /// Makes a token and prints it, or leaves one where it is needed; works beside a running authority, and before its first start
     Create(Create),
 }
 
 #[derive(Debug, Clone, Args)]
 struct Create {
     /// Service account of the workload that will join
-    #[arg(long, value_name = "NAME")]
-    service_account: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "to")]
+    service_account: Option<String>,
 
     /// Namespace of the service account
     #[arg(long, value_name = "NAME", default_value = "default")]
     namespace: String,
 
-    /// How long the token can be used
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
-    ttl: Duration,
+    /// Instead leaves a token in the file join-token of a workload's state directory, unless it has an identity
+    /// that is good, or such a token; repeatable
+    #[arg(
+        long,
+        value_name = "NAMESPACE/SERVICE_ACCOUNT=DIR",
+        conflicts_with_all = ["service_account", "namespace", "output"]
+    )]
+    to: Vec<Workload>,
+
+    /// Who gets the directories of --to, which needs root
+    #[arg(long, value_name = "UID[:GID]", requires = "to")]
+    owner: Option<Owner>,
+
+    /// How long the token can be used [default: 10m, with --to 1h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
 
     /// What to print: the token alone, or all about it
     #[arg(short, long, value_enum, default_value_t)]
@@ -134,37 +151,63 @@ async fn serve(arguments: Arguments, process: Process) -> anyhow::Result<()> {
     mesh_ca::start(settings, process).await?.stopped().await
 }
 
-/// What a command prints.
-fn execute(command: &Command, arguments: &Arguments) -> anyhow::Result<String> {
-    let trust_domain = arguments.trust_domain.as_ref();
+fn execute(command: &Command, arguments: &Arguments) -> anyhow::Result<()> {
     match command {
-        Command::Fingerprint => Ok(Root::open(&arguments.state_dir, trust_domain)?
-            .fingerprint()
-            .to_string()),
-        Command::Token(TokenCommand::Create(create)) => {
-            let created = token::create(
-                &arguments.state_dir,
-                trust_domain,
-                &create.namespace,
-                &create.service_account,
-                create.ttl,
-            )?;
-            Ok(match create.output {
-                Output::Text => created.token.as_str().to_owned(),
-                Output::Json => serde_json::to_string_pretty(&serde_json::json!({
-                    "token": created.token.as_str(),
-                    "identity": created.identity,
-                    "caFingerprint": created.fingerprint,
-                    "expiresAt": humantime::format_rfc3339_seconds(created.expires_at).to_string(),
-                }))?,
-            })
+        Command::Fingerprint => {
+            let root = Root::open(&arguments.state_dir, arguments.trust_domain.as_ref())?;
+            print(root.fingerprint())
         }
+        Command::Token(TokenCommand::Create(create)) => match &create.service_account {
+            Some(account) => make_token(account, create, arguments),
+            None => leave_tokens(create, arguments),
+        },
     }
 }
 
-fn finish(result: anyhow::Result<String>) -> ExitCode {
-    let printed = result.and_then(|text| Ok(writeln!(io::stdout(), "{text}")?));
-    match printed {
+fn make_token(account: &str, create: &Create, arguments: &Arguments) -> anyhow::Result<()> {
+    let created = token::create(
+        &arguments.state_dir,
+        arguments.trust_domain.as_ref(),
+        &create.namespace,
+        account,
+        create.ttl.unwrap_or(token::DEFAULT_TTL),
+    )?;
+    match create.output {
+        Output::Text => print(created.token.as_str()),
+        Output::Json => print(created.to_json().as_str()),
+    }
+}
+
+fn leave_tokens(create: &Create, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut directories = BTreeSet::new();
+    for workload in &create.to {
+        let directory = workload.state_dir();
+        ensure!(
+            directories.insert(directory),
+            "--to names {} twice; give each workload a state directory of its own",
+            directory.display()
+        );
+    }
+    for workload in &create.to {
+        let done = provision::leave_token(
+            &arguments.state_dir,
+            arguments.trust_domain.as_ref(),
+            workload,
+            create.owner,
+            create.ttl.unwrap_or(provision::DEFAULT_TTL),
+        )
+        .with_context(|| format!("no token for {workload}"))?;
+        print(format_args!("{workload}: {done}"))?;
+    }
+    Ok(())
+}
+
+fn print(line: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::from(exit::DONE),
         Err(error) => {
             // Nothing is left to do if even that fails.

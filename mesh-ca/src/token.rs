@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 use crate::authority::hex;
 use crate::root::{Root, RootError};
 
+/// How long a token that is printed can be used, unless the user says otherwise.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(600);
 const DIRECTORY: &str = "tokens";
 /// Makes a token recognisable to people and to scanners for secrets.
 const PREFIX: &str = "mesh-join-";
@@ -38,6 +40,20 @@ pub struct Created {
     pub fingerprint: Fingerprint,
     /// Until when.
     pub expires_at: SystemTime,
+}
+
+impl Created {
+    /// All about it, as JSON; `--join-token-file` takes that too.
+    #[must_use]
+    pub fn to_json(&self) -> Zeroizing<String> {
+        let content = serde_json::json!({
+            "token": self.token.as_str(),
+            "identity": self.identity,
+            "caFingerprint": self.fingerprint,
+            "expiresAt": humantime::format_rfc3339_seconds(self.expires_at).to_string(),
+        });
+        Zeroizing::new(format!("{content:#}"))
+    }
 }
 
 /// Makes a token in a state directory, and a root before it, if there is none yet.

@@ -301,3 +301,80 @@ fn what_is_wrong_is_said_in_one_sentence() {
     let usage = output(&state, &["token", "create"]);
     assert_eq!(usage.status.code(), Some(64), "{}", text(&usage.stderr));
 }
+
+#[tokio::test]
+async fn tokens_are_left_where_workloads_look_beside_a_running_authority() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let to = |name: &str| format!("shop/{name}={}", root.path().join(name).display());
+    let (web, db) = (to("web"), to("db"));
+    let leave = ["token", "create", "--to", &web, "--to", &db];
+    assert!(failure(&state, &leave).contains("there is no root"));
+
+    let serving = Serving::start(&state);
+    let lines = || {
+        let output = output(&state, &leave);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("shop/web: ") && lines[1].starts_with("shop/db: "));
+        lines
+    };
+    assert!(lines().iter().all(|line| line.contains(": made ")));
+    let again = lines();
+    assert!(
+        again.iter().all(|line| line.contains("still good")),
+        "{again:?}"
+    );
+
+    // The file alone is enough to join.
+    let settings = JoinSettings {
+        ca_address: serving.address(),
+        ca_fingerprint: None,
+        token: Some(JoinToken::File(root.path().join("web/join-token"))),
+        state_dir: root.path().join("web"),
+    };
+    let identity = client::obtain(settings, std::future::pending())
+        .await
+        .expect("joined");
+    assert_eq!(
+        identity.id().as_str(),
+        "spiffe://cluster.local/ns/shop/sa/web"
+    );
+    let after = lines();
+    assert!(after[0].contains("has joined already"), "{after:?}");
+    assert!(after[1].contains("still good"), "{after:?}");
+
+    let twice = failure(&state, &["token", "create", "--to", &web, "--to", &web]);
+    assert!(twice.contains("twice"), "{twice}");
+    for more in [
+        &["--service-account", "x"][..],
+        &["--namespace", "x"],
+        &["-o", "json"],
+        &["--to", "x"],
+        &["--owner", "x"],
+    ] {
+        let usage = output(&state, &[&leave[..], more].concat());
+        assert_eq!(usage.status.code(), Some(64), "{}", text(&usage.stderr));
+    }
+}
+
+#[test]
+fn the_program_tells_by_its_exit_code_whether_the_one_that_serves_is_ready() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("ca");
+    let mut serving = Serving::start(&state);
+    let metrics = serving.addresses["metrics"].as_str().expect("an address");
+    let address = metrics.to_owned();
+    let ask = ["healthcheck", "--listen-metrics", &address];
+    let asked = output(&state, &ask);
+    assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
+    serving.signal("KILL");
+    let dead = failure(&state, &ask);
+    assert!(
+        dead.contains(&address) && dead.contains("--listen-metrics"),
+        "{dead}"
+    );
+    let no_port = failure(&state, &["healthcheck", "--listen-metrics", "127.0.0.1:0"]);
+    assert!(no_port.contains("give it a port"), "{no_port}");
+}

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
+use crate::healthcheck::{self, Healthcheck};
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -67,6 +69,9 @@ pub enum ArgsError {
     /// Clap's own words; also its answer to `--help` and `--version`.
     #[error("{0}")]
     Clap(#[from] clap::Error),
+    /// Not to serve, but to ask the daemon that serves: no error, and the end of reading arguments all the same.
+    #[error("asked for the health at {0:?}")]
+    Healthcheck(Healthcheck),
     /// The file is not there or may not be read.
     #[error("cannot read the configuration file {}: {source}; check --config", file.display())]
     Read {
@@ -99,22 +104,25 @@ pub enum ArgsError {
 ///
 /// # Errors
 ///
-/// [`ArgsError::Clap`] also stands for `--help` and `--version`; print it and exit with its code.
+/// [`ArgsError::Clap`] also stands for `--help` and `--version`, and [`ArgsError::Healthcheck`] for the
+/// subcommand of that name; [`crate::run::refuse`] does what each of them wants.
 pub fn load<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<A, ArgsError> {
-    let argv: Vec<OsString> = argv.into_iter().collect();
-    let command = A::command().args_override_self(true);
-    let Some(file) = config_file(&command, &argv) else {
-        return Ok(A::try_parse_from(argv)?);
-    };
-    let from_file = file_arguments(&command, &file)?;
-
-    // What stands later wins, so the file's values go before what was typed.
-    let mut merged = Vec::with_capacity(argv.len() + from_file.len());
-    let mut typed = argv.into_iter();
-    merged.extend(typed.next());
-    merged.extend(from_file);
-    merged.extend(typed);
-    let matches = command.try_get_matches_from(merged)?;
+    let mut argv: Vec<OsString> = argv.into_iter().collect();
+    let command = Healthcheck::offer(A::command().args_override_self(true));
+    if let Some(file) = config_file(&command, &argv) {
+        let from_file = file_arguments(&command, &file)?;
+        // What stands later wins, so the file's values go before what was typed.
+        argv.splice(1.min(argv.len())..1.min(argv.len()), from_file);
+    }
+    if argv.iter().any(|word| word == healthcheck::NAME) {
+        // Whoever asks for the health need not have what only serving needs.
+        let relaxed = command.clone().subcommand_negates_reqs(true);
+        let matches = relaxed.try_get_matches_from(&argv)?;
+        if let Some(healthcheck) = Healthcheck::asked(&matches) {
+            return Err(ArgsError::Healthcheck(healthcheck));
+        }
+    }
+    let matches = command.try_get_matches_from(argv)?;
     Ok(A::from_arg_matches(&matches)?)
 }
 
@@ -286,6 +294,78 @@ mod tests {
         let argv = ["sample", "--config=/nowhere/mesh.yaml"].map(OsString::from);
         let error = load::<Sample>(argv).unwrap_err().to_string();
         assert!(error.contains("/nowhere/mesh.yaml"), "{error}");
+    }
+
+    #[derive(Debug, Parser)]
+    struct Proxy {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[arg(long)]
+        group: String,
+        #[arg(long, default_value = "127.0.0.1:15020")]
+        listen_metrics: std::net::SocketAddr,
+        #[arg(long, default_value = "0.0.0.0:15021")]
+        listen_ready: std::net::SocketAddr,
+    }
+
+    #[test]
+    fn the_health_is_asked_for_by_the_flags_that_serve_it_and_no_others() {
+        let file = file("listen-ready: 127.0.0.1:1\n");
+        let config = file.path().to_str().unwrap();
+        let asked = |words: &[&str]| {
+            let argv = ["proxy"].iter().chain(words).map(OsString::from);
+            match load::<Proxy>(argv) {
+                Err(ArgsError::Healthcheck(healthcheck)) => format!("{healthcheck:?}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (words, address) in [
+            (&["healthcheck"][..], "0.0.0.0:15021"),
+            (
+                &["--listen-ready", "127.0.0.1:2", "healthcheck"],
+                "127.0.0.1:2",
+            ),
+            (
+                &["healthcheck", "--listen-ready", "127.0.0.1:2"],
+                "127.0.0.1:2",
+            ),
+            (&["--config", config, "healthcheck"], "127.0.0.1:1"),
+            (&["healthcheck", "--config", config], "127.0.0.1:1"),
+            (
+                &["healthcheck", "--config", config, "--listen-ready=[::]:3"],
+                "[::]:3",
+            ),
+        ] {
+            let healthcheck = asked(words);
+            assert!(
+                healthcheck.contains(&format!("address: {address} }}")),
+                "{healthcheck}"
+            );
+            assert!(healthcheck.contains("\"listen-ready\""), "{healthcheck}");
+        }
+    }
+
+    #[test]
+    fn serving_needs_what_it_needed_and_may_be_called_anything() {
+        let load =
+            |words: &[&str]| load::<Proxy>(["proxy"].iter().chain(words).map(OsString::from));
+        let error = load(&[]).unwrap_err().to_string();
+        assert!(error.contains("--group"), "{error}");
+        let proxy = load(&["--group", "healthcheck"]).unwrap();
+        assert_eq!(proxy.group, "healthcheck");
+        assert_eq!(
+            (proxy.listen_ready.port(), proxy.listen_metrics.port()),
+            (15021, 15020)
+        );
+        assert_eq!(proxy.common.log_level, "info");
+        let help = load(&["--help"]).unwrap_err().to_string();
+        assert!(help.contains("healthcheck"), "{help}");
+        // A program without such an address has no such command.
+        let words = ["sample", "healthcheck"].map(OsString::from);
+        assert!(matches!(
+            super::load::<Sample>(words),
+            Err(ArgsError::Clap(_))
+        ));
     }
 
     #[test]

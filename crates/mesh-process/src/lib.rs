@@ -2,13 +2,14 @@
 //! readiness and an orderly stop.
 //!
 //! A daemon's `main` is one call of [`run()`]. Read [`args`] for how flags, environment and file are
-//! merged, [`process`] for what a running daemon carries, [`admin`] for what it serves about itself
-//! and [`guard`] for what keeps web pages away from that.
+//! merged, [`process`] for what a running daemon carries, [`admin`] for what it serves about itself,
+//! [`healthcheck`] for how it is asked for it, and [`guard`] for what keeps web pages away from that.
 
 pub mod admin;
 pub mod args;
 pub mod exit;
 pub mod guard;
+pub mod healthcheck;
 pub mod listen;
 pub mod logs;
 pub mod process;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{self, ArgsError, CommonArgs};
+use crate::healthcheck::Healthcheck;
 use crate::{Process, exit, logs};
 
 /// Reads the arguments and runs `main` until it returns.
@@ -58,7 +59,8 @@ where
     }
 }
 
-/// Says why the arguments were refused. `--help` and `--version` come this way too, and are no failure.
+/// Says why the arguments were refused. `--help`, `--version` and `healthcheck` come this way too, and are
+/// no failure.
 #[expect(clippy::print_stderr, reason = "logging is not set up yet")]
 pub fn refuse(name: &str, error: &ArgsError) -> ExitCode {
     match error {
@@ -72,11 +74,20 @@ pub fn refuse(name: &str, error: &ArgsError) -> ExitCode {
             let _ = clap.print();
             ExitCode::from(code)
         }
+        ArgsError::Healthcheck(healthcheck) => match ask(*healthcheck) {
+            Ok(()) => ExitCode::from(exit::DONE),
+            Err(error) => fail(name, &error),
+        },
         other => {
             eprintln!("{name}: {other}");
             ExitCode::from(exit::USAGE)
         }
     }
+}
+
+fn ask(healthcheck: Healthcheck) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    Ok(runtime.enable_all().build()?.block_on(healthcheck.run())?)
 }
 
 /// Prints an error as one line: what failed, and why, outermost first.

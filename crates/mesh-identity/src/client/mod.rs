@@ -24,6 +24,8 @@ pub use self::request::AnswerError;
 use self::store::{Store, Stored};
 pub use self::token::{Invitation, JoinToken};
 use crate::bundle::Fingerprint;
+#[cfg(any(test, feature = "testing"))]
+use crate::bundle::TrustBundle;
 use crate::grpc::ConnectError;
 use crate::identity::Identity;
 use crate::svid::Svid;
@@ -92,6 +94,19 @@ pub async fn obtain(
 /// [`Error::Corrupt`] if the file is damaged, [`Error::State`] if it cannot be read.
 pub fn kept_svid(state_dir: &Path) -> Result<Option<Svid>, Error> {
     Ok(Store::at(state_dir).load()?.map(|stored| stored.svid))
+}
+
+/// Keeps an identity in a state directory, as joining does: for the tests of other crates.
+///
+/// # Errors
+/// [`Error::State`] if it cannot be written.
+#[cfg(any(test, feature = "testing"))]
+pub fn keep(state_dir: &Path, svid: Svid, bundle: TrustBundle) -> Result<(), Error> {
+    Store::open(state_dir)?.save(&Stored {
+        svid,
+        bundle,
+        obtained: SystemTime::now(),
+    })
 }
 
 /// Deletes the identity kept in a state directory, if there is one, so that the next start joins anew.

@@ -5,7 +5,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::testing::{Authority, leaf_params, uri};
-use crate::{Svid, TrustBundle};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -28,13 +27,7 @@ impl Disk {
     }
 
     fn save(&self, svid: Svid, bundle: TrustBundle) {
-        self.store()
-            .save(&Stored {
-                svid,
-                bundle,
-                obtained: SystemTime::now(),
-            })
-            .expect("saved");
+        keep(self.state.path(), svid, bundle).expect("saved");
     }
 
     fn settings(&self) -> JoinSettings {
@@ -203,6 +196,20 @@ async fn a_token_file_that_cannot_be_used_is_named() {
     fs::write(&path, " \n").expect("written");
     let text = failure().await;
     assert!(text.contains("no join token in it"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_kept_can_be_looked_at_and_forgotten_and_nothing_is_made_for_it() {
+    let disk = Disk::new();
+    let nowhere = disk.state.path().join("nowhere");
+    assert!(kept_svid(&nowhere).expect("no error").is_none());
+    forget(&nowhere).expect("no error");
+    assert!(!nowhere.exists());
+    disk.save(disk.root.svid("default", "web", HOUR), disk.root.bundle());
+    let svid = kept_svid(disk.state.path()).expect("readable");
+    assert_eq!(svid.expect("kept").id, disk.root.id("default", "web"));
+    forget(disk.state.path()).expect("deleted");
+    assert!(!disk.file().exists());
 }
 
 #[tokio::test]
