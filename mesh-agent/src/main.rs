@@ -2,6 +2,8 @@
 //!
 //! A thin program: what was typed becomes [`mesh_proxy::Settings`], the rest is `crates/mesh-proxy`.
 
+mod namespace;
+
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
@@ -156,13 +158,16 @@ fn main() -> ExitCode {
 
 async fn serve(args: Args, settings: Settings, process: Process) -> anyhow::Result<()> {
     let addresses_file = args.common.addresses_file.clone();
-    mesh_proxy::serve(
+    let proxy = mesh_proxy::serve(
         args.identity.settings(),
         settings,
         addresses_file.as_deref(),
         process,
-    )
-    .await
+    );
+    tokio::select! {
+        result = proxy => result,
+        replaced = namespace::replaced() => Err(replaced.into()),
+    }
 }
 
 #[cfg(test)]
