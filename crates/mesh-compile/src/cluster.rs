@@ -36,14 +36,17 @@ enum Spoken {
     Negotiated,
     Http1,
     Http2,
+    /// Whatever comes: nothing is settled by TLS, nor said.
+    Bytes,
 }
 
 impl Spoken {
     fn to(service: &Service, port: &Port) -> Self {
         match port.protocol {
             Protocol::Http2 => Self::Http2,
-            Protocol::Http | Protocol::Opaque if service.has_plain => Self::Http1,
-            Protocol::Http | Protocol::Opaque => Self::Negotiated,
+            Protocol::Http if service.has_plain => Self::Http1,
+            Protocol::Http => Self::Negotiated,
+            Protocol::Opaque => Self::Bytes,
         }
     }
 
@@ -51,23 +54,25 @@ impl Spoken {
         match self {
             Self::Negotiated | Self::Http2 => &["h2"],
             Self::Http1 => &["http/1.1"],
+            Self::Bytes => &[],
         }
     }
 
-    fn options(self) -> UpstreamProtocolOptions {
+    fn options(self) -> Option<UpstreamProtocolOptions> {
         let explicit = |protocol| {
             UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
                 protocol_config: Some(protocol),
             })
         };
-        match self {
+        Some(match self {
             Self::Negotiated => UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
                 http2_protocol_options: Some(Default::default()),
                 ..AutoHttpConfig::default()
             }),
             Self::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(Default::default())),
             Self::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())),
-        }
+            Self::Bytes => return None,
+        })
     }
 }
 
@@ -112,11 +117,12 @@ pub(crate) fn outbound(
     ))
 }
 
-/// The cluster of the application beside the proxy: `services` are those whose requests it takes.
+/// The cluster of the application beside the proxy: `services` are those whose traffic it takes.
 pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Service]) -> Cluster {
     let spoken = match port.protocol {
         Protocol::Http2 => Spoken::Http2,
-        Protocol::Http | Protocol::Opaque => Spoken::Http1,
+        Protocol::Http => Spoken::Http1,
+        Protocol::Opaque => Spoken::Bytes,
     };
     let endpoint = lb_endpoint("127.0.0.1", app_port, None);
     Cluster {
@@ -129,10 +135,13 @@ pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Ser
 
 /// What all clusters have in common.
 fn base(services: &[&Service], spoken: Spoken) -> Cluster {
-    let options = HttpProtocolOptions {
-        upstream_protocol_options: Some(spoken.options()),
-        ..HttpProtocolOptions::default()
-    };
+    let options = spoken.options().map(|options| {
+        let options = HttpProtocolOptions {
+            upstream_protocol_options: Some(options),
+            ..HttpProtocolOptions::default()
+        };
+        (HTTP_OPTIONS.to_owned(), pack(&options))
+    });
     let mut data = Metadata::default();
     if let Some(service) = services.first() {
         metadata::set_service(&mut data, &service.reference());
@@ -143,7 +152,7 @@ fn base(services: &[&Service], spoken: Spoken) -> Cluster {
             nanos: 0,
         }),
         lb_policy: LbPolicy::LeastRequest as i32,
-        typed_extension_protocol_options: [(HTTP_OPTIONS.to_owned(), pack(&options))].into(),
+        typed_extension_protocol_options: options.into_iter().collect(),
         metadata: Some(data),
         ..Cluster::default()
     }

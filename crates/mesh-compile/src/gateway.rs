@@ -11,7 +11,7 @@ use mesh_xds::{ResourceSet, names};
 
 use crate::cluster;
 use crate::host::{intersection, specificity};
-use crate::listener::{Callers, chain, listener, rds, route_configuration};
+use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
 use crate::route::{Router, catch_all_last};
 use crate::virtual_service::VirtualService;
@@ -56,7 +56,7 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
             TrafficDirection::Outbound,
             &own.workload,
         );
-        opened.filter_chains = vec![chain(
+        opened.filter_chains = vec![http_chain(
             &routes,
             &names::gateway_listener(port),
             rds(&routes),

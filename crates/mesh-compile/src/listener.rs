@@ -1,4 +1,4 @@
-//! The envelopes around routes: listeners, filter chains and HTTP connection managers.
+//! The envelopes around routes: listeners, filter chains, HTTP connection managers and TCP proxies.
 
 use mesh_xds::envoy::core::address::Address as AddressForm;
 use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
@@ -14,9 +14,11 @@ use mesh_xds::envoy::http_connection_manager::{
 use mesh_xds::envoy::listener::{
     Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter,
 };
-use mesh_xds::envoy::protobuf::BoolValue;
+use mesh_xds::envoy::protobuf::{Any, BoolValue};
 use mesh_xds::envoy::route::{RouteConfiguration, VirtualHost};
 use mesh_xds::envoy::router::Router;
+use mesh_xds::envoy::tcp_proxy::TcpProxy;
+use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::envoy::tls_inspector::TlsInspector;
 use mesh_xds::{Workload, metadata, pack};
 
@@ -48,7 +50,7 @@ pub(crate) fn listener(
 }
 
 /// A chain that takes HTTP on every connection.
-pub(crate) fn chain(
+pub(crate) fn http_chain(
     name: &str,
     stat_prefix: &str,
     routes: RouteSpecifier,
@@ -68,11 +70,29 @@ pub(crate) fn chain(
         use_remote_address: (callers == Callers::Strangers).then_some(BoolValue { value: true }),
         ..HttpConnectionManager::default()
     };
+    chain(
+        name,
+        "envoy.filters.network.http_connection_manager",
+        pack(&manager),
+    )
+}
+
+/// A chain that passes the bytes of every connection on to a cluster.
+pub(crate) fn tcp_chain(name: &str, cluster: &str) -> FilterChain {
+    let proxy = TcpProxy {
+        stat_prefix: cluster.to_owned(),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        ..TcpProxy::default()
+    };
+    chain(name, "envoy.filters.network.tcp_proxy", pack(&proxy))
+}
+
+fn chain(name: &str, filter: &str, config: Any) -> FilterChain {
     FilterChain {
         name: name.to_owned(),
         filters: vec![Filter {
-            name: "envoy.filters.network.http_connection_manager".to_owned(),
-            config_type: Some(filter::ConfigType::TypedConfig(pack(&manager))),
+            name: filter.to_owned(),
+            config_type: Some(filter::ConfigType::TypedConfig(config)),
         }],
         ..FilterChain::default()
     }

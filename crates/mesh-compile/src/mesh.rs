@@ -1,6 +1,7 @@
 //! The input, joined and indexed: what the rest of the crate reads.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use mesh_config::Config;
 
@@ -18,6 +19,8 @@ pub(crate) struct Mesh {
     pub(crate) services: BTreeMap<String, Service>,
     /// Hosts by namespace.
     pub(crate) services_of: BTreeMap<String, Vec<String>>,
+    /// Hosts by the loopback address and port at which sidecars listen for them.
+    pub(crate) addresses: BTreeMap<(Ipv4Addr, u16), String>,
     pub(crate) workloads: Workloads,
     pub(crate) destination_rules: DestinationRules,
     pub(crate) virtual_services: VirtualServices,
@@ -40,6 +43,11 @@ impl Mesh {
             settings: settings.clone(),
             services,
             services_of,
+            addresses: config
+                .service_addresses()
+                .iter()
+                .map(|(place, object)| (*place, object.host()))
+                .collect(),
             workloads,
             destination_rules: DestinationRules::build(config),
             virtual_services: VirtualServices::build(config),

@@ -1,6 +1,7 @@
 //! Services: their ports, and which workloads they select.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use mesh_config::model::{Metadata, Protocol, TargetPort};
 use mesh_config::{model, service_host};
@@ -15,6 +16,8 @@ pub(crate) struct Service {
     pub(crate) host: String,
     pub(crate) name: String,
     pub(crate) namespace: String,
+    /// Where sidecars may listen for it.
+    pub(crate) address: Ipv4Addr,
     pub(crate) selector: Labels,
     pub(crate) ports: Vec<Port>,
     /// Into [`Workloads::members`].
@@ -40,12 +43,12 @@ impl Service {
             namespace, name, ..
         } = metadata;
         let members = workloads.select(namespace, &spec.selector);
+        let host = service_host(name, namespace);
         let has_plain = workloads
             .members(&members)
             .any(|member| matches!(member.reach, Reach::Plain { .. }));
         let mut ports: Vec<Port> = Vec::with_capacity(spec.ports.len());
         for port in &spec.ports {
-            // One number may be there twice, for TCP and UDP.
             if ports.iter().all(|known| known.number != port.port) {
                 ports.push(Port {
                     name: port.name.clone(),
@@ -56,7 +59,8 @@ impl Service {
             }
         }
         Self {
-            host: service_host(name, namespace),
+            address: spec.address(&host),
+            host,
             name: name.clone(),
             namespace: namespace.clone(),
             selector: spec.selector.clone(),
@@ -84,7 +88,7 @@ impl Service {
         }
     }
 
-    /// The ports over which requests can go.
+    /// The ports over which HTTP requests go.
     pub(crate) fn request_ports(&self) -> impl Iterator<Item = &Port> {
         self.ports
             .iter()

@@ -1,26 +1,28 @@
-//! A sidecar's resources: what it takes for its workload, and where it may send that workload's requests.
+//! A sidecar's resources: what it takes for its workload (`inbound`), and where it may send that workload's
+//! traffic: requests by their Host, and what comes in at the services' own addresses (`addresses`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod addresses;
+mod inbound;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::core::TrafficDirection;
-use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch, Listener};
+use mesh_xds::envoy::listener::FilterChain;
 use mesh_xds::envoy::route::{Route, VirtualHost};
 use mesh_xds::node::NodeMetadata;
-use mesh_xds::{Resource, ResourceSet, ResourceType, metadata, names};
+use mesh_xds::{Resource, ResourceSet, ResourceType, names};
 
-use crate::listener::{Callers, chain, inline, listener, rds, route_configuration, tls_inspector};
+use self::addresses::ByAddress;
+use self::inbound::Inbound;
+use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
-use crate::route::{Router, direct_response, local};
+use crate::route::{ClusterRef, Router, direct_response};
 use crate::service::{Port, Service};
 use crate::virtual_service::MESH;
-use crate::workload::{NodeWorkload, has_labels};
-use crate::{cluster, matcher, tls};
+use crate::{cluster, matcher};
 
 const OUTBOUND_ADDRESS: (&str, u16) = ("127.0.0.1", 15001);
-const INBOUND_ADDRESS: (&str, u16) = ("0.0.0.0", 15006);
-const PLAIN_ADDRESS: (&str, u16) = ("0.0.0.0", 15005);
 
 /// What a host that is no service's own name is taken for.
 const HTTP_PORT: u16 = 80;
@@ -38,12 +40,7 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -
         TrafficDirection::Outbound,
         &own.workload,
     );
-    virtual_outbound.filter_chains = vec![chain(
-        names::OUTBOUND_ROUTES,
-        names::OUTBOUND_ROUTES,
-        rds(names::OUTBOUND_ROUTES),
-        Callers::Ours,
-    )];
+    virtual_outbound.filter_chains = vec![requests()];
     set.insert(&virtual_outbound);
 
     let inbound = Inbound::build(mesh, node, &own);
@@ -56,13 +53,30 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -
     {
         set.insert(&listener);
     }
+    if node.listen_services {
+        let app_ports = own.ports.known().chain(inbound.app_ports()).collect();
+        outbound
+            .by_address
+            .add_to(&mut set, mesh, &own.workload, &app_ports);
+    }
     set
+}
+
+/// HTTP requests to wherever their Host says.
+fn requests() -> FilterChain {
+    http_chain(
+        names::OUTBOUND_ROUTES,
+        names::OUTBOUND_ROUTES,
+        rds(names::OUTBOUND_ROUTES),
+        Callers::Ours,
+    )
 }
 
 /// What the sidecars of a namespace have in common: routes, clusters and endpoints.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     resources: Vec<(ResourceType, Arc<Resource>)>,
+    by_address: ByAddress,
 }
 
 impl Outbound {
@@ -91,13 +105,28 @@ impl Outbound {
         let routes = route_configuration(names::OUTBOUND_ROUTES, hosts.into_virtual_hosts());
         let mut resources = vec![(ResourceType::Route, Arc::new(Resource::new(&routes)))];
         for reference in &router.clusters {
-            if let Some((cluster, endpoints)) = cluster::outbound(mesh, namespace, reference) {
-                resources.push((ResourceType::Cluster, Arc::new(Resource::new(&cluster))));
-                resources.push((ResourceType::Endpoint, Arc::new(Resource::new(&endpoints))));
-            }
+            resources.extend(cluster_resources(mesh, namespace, reference));
         }
-        Self { resources }
+        Self {
+            resources,
+            by_address: ByAddress::new(mesh, namespace),
+        }
     }
+}
+
+/// A cluster and its endpoints.
+fn cluster_resources(
+    mesh: &Mesh,
+    client: &str,
+    reference: &ClusterRef,
+) -> impl Iterator<Item = (ResourceType, Arc<Resource>)> + use<> {
+    let found = cluster::outbound(mesh, client, reference).map(|(cluster, endpoints)| {
+        [
+            (ResourceType::Cluster, Arc::new(Resource::new(&cluster))),
+            (ResourceType::Endpoint, Arc::new(Resource::new(&endpoints))),
+        ]
+    });
+    found.into_iter().flatten()
 }
 
 /// Whether a VirtualService's host is a service's, or takes in some service's: then the service's own virtual
@@ -200,141 +229,5 @@ fn block_all() -> VirtualHost {
             ..Route::default()
         }],
         ..VirtualHost::default()
-    }
-}
-
-/// What the workload takes: the ports of all services that select it.
-struct Inbound<'a> {
-    served: Vec<Served<'a>>,
-    clusters: Vec<Cluster>,
-}
-
-/// A service's port that leads to this workload.
-struct Served<'a> {
-    service: &'a Service,
-    port: &'a Port,
-    cluster: String,
-}
-
-impl<'a> Inbound<'a> {
-    fn build(mesh: &'a Mesh, node: &NodeMetadata, own: &NodeWorkload) -> Self {
-        let mut by_app_port: BTreeMap<u16, Vec<(&Service, &Port)>> = BTreeMap::new();
-        let mut found = Vec::new();
-        for service in mesh.services_in(&node.namespace) {
-            if service.selector.is_empty() || !has_labels(&own.labels, &service.selector) {
-                continue;
-            }
-            for port in service.request_ports() {
-                if let Some(app_port) = own.ports.resolve(&port.target, &port.name) {
-                    by_app_port
-                        .entry(app_port)
-                        .or_default()
-                        .push((service, port));
-                    found.push((service, port, app_port));
-                }
-            }
-        }
-        let mut clusters = BTreeMap::new();
-        let mut served = Vec::new();
-        for (service, port, app_port) in found {
-            // Two services over one port of the application differ in name and maybe in protocol.
-            let users = &by_app_port[&app_port];
-            let alone = users.iter().all(|(other, _)| other.host == service.host);
-            let host = if alone { "" } else { service.host.as_str() };
-            let name = names::cluster(names::INBOUND, app_port, None, host);
-            let message = || cluster::inbound(name.clone(), app_port, port, &[service]);
-            clusters.entry(name.clone()).or_insert_with(message);
-            served.push(Served {
-                service,
-                port,
-                cluster: name,
-            });
-        }
-        Self {
-            served,
-            clusters: clusters.into_values().collect(),
-        }
-    }
-
-    /// Mutual TLS from the mesh; the server name says which service is asked for.
-    fn listener(&self, mesh: &Mesh, own: &NodeWorkload) -> Listener {
-        let mut listener = listener(
-            names::VIRTUAL_INBOUND.to_owned(),
-            INBOUND_ADDRESS,
-            TrafficDirection::Inbound,
-            &own.workload,
-        );
-        if let Some(data) = &mut listener.metadata {
-            metadata::set_peers(data, &mesh.workloads.peers());
-        }
-        listener.listener_filters = vec![tls_inspector()];
-        let chains = self.served.iter().map(|served| served.chain(mesh));
-        listener.filter_chains = chains.collect();
-        if listener.filter_chains.is_empty() {
-            listener.filter_chains.push(blackhole(mesh));
-        }
-        listener
-    }
-
-    /// Plain text from outside the mesh, for the first port of the first service.
-    fn plain_listener(&self, mesh: &Mesh, own: &NodeWorkload) -> Option<Listener> {
-        let first = self.served.first()?;
-        let mut listener = listener(
-            names::INBOUND_PLAIN.to_owned(),
-            PLAIN_ADDRESS,
-            TrafficDirection::Inbound,
-            &own.workload,
-        );
-        if let Some(data) = &mut listener.metadata {
-            metadata::set_peers(data, &mesh.workloads.peers());
-        }
-        listener.filter_chains = vec![first.http(Callers::Strangers)];
-        Some(listener)
-    }
-}
-
-/// Envoy refuses a listener without chains, so a workload of no service has one for a name that nobody asks for.
-fn blackhole(mesh: &Mesh) -> FilterChain {
-    let name = "blackhole";
-    FilterChain {
-        filter_chain_match: Some(FilterChainMatch {
-            server_names: vec![name.to_owned()],
-            ..FilterChainMatch::default()
-        }),
-        transport_socket: Some(tls::inbound(&mesh.settings)),
-        ..chain(name, name, inline(name, Vec::new()), Callers::Ours)
-    }
-}
-
-impl Served<'_> {
-    fn chain(&self, mesh: &Mesh) -> FilterChain {
-        let Service { host, .. } = self.service;
-        let port = self.port.number;
-        let subsets = mesh.destination_rules.subsets_of(host);
-        let all = [None].into_iter().chain(subsets.into_iter().map(Some));
-        let mut server_names: Vec<String> =
-            all.map(|subset| names::sni(port, subset, host)).collect();
-        if self.service.only_port().is_some() {
-            server_names.push(format!("*.{host}"));
-        }
-        FilterChain {
-            filter_chain_match: Some(FilterChainMatch {
-                server_names,
-                ..FilterChainMatch::default()
-            }),
-            transport_socket: Some(tls::inbound(&mesh.settings)),
-            ..self.http(Callers::Ours)
-        }
-    }
-
-    fn http(&self, callers: Callers) -> FilterChain {
-        let name = names::cluster(names::INBOUND, self.port.number, None, &self.service.host);
-        let host = VirtualHost {
-            name: format!("inbound|http|{}", self.port.number),
-            domains: vec!["*".to_owned()],
-            routes: vec![local(&self.cluster)],
-            ..VirtualHost::default()
-        };
-        chain(&name, &self.cluster, inline(&name, vec![host]), callers)
     }
 }

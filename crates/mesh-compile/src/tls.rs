@@ -24,9 +24,9 @@ use crate::service::Service;
 const NAME: &str = "envoy.transport_sockets.tls";
 
 /// For an inbound listener: any identity of the trust domain may call.
-pub(crate) fn inbound(settings: &Settings) -> TransportSocket {
+pub(crate) fn inbound(settings: &Settings, alpn: &[&str]) -> TransportSocket {
     let context = DownstreamTlsContext {
-        common_tls_context: Some(common(vec![anybody(settings)], &["h2", "http/1.1"])),
+        common_tls_context: Some(common(vec![anybody(settings)], alpn)),
         require_client_certificate: Some(BoolValue { value: true }),
         ..DownstreamTlsContext::default()
     };

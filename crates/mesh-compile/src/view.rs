@@ -1,6 +1,6 @@
 //! Services with their endpoints, for whoever wants to look at them or send to them from outside.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_xds::Workload;
@@ -19,6 +19,8 @@ pub struct ServiceView {
     pub name: String,
     /// `reviews.default.svc.cluster.local`.
     pub host: String,
+    /// The loopback address at which sidecars listen for it, if they do.
+    pub address: Ipv4Addr,
     /// As the user wrote them.
     pub ports: Vec<PortView>,
 }
@@ -59,6 +61,7 @@ pub(crate) fn services(mesh: &Mesh) -> Vec<ServiceView> {
             namespace: service.namespace.clone(),
             name: service.name.clone(),
             host: service.host.clone(),
+            address: service.address,
             ports: service
                 .ports
                 .iter()

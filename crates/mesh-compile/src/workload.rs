@@ -216,6 +216,16 @@ impl Workloads {
         namespaces.into_iter()
     }
 
+    /// The names of a namespace's groups.
+    pub(crate) fn groups_in(&self, namespace: &str) -> impl Iterator<Item = &str> {
+        let first = (namespace.to_owned(), String::new());
+        self.groups
+            .range(first..)
+            .map(|((namespace, name), _)| (namespace.as_str(), name.as_str()))
+            .take_while(move |(of, _)| *of == namespace)
+            .map(|(_, name)| name)
+    }
+
     /// Who the workload beside a proxy is.
     pub(crate) fn of_node(&self, node: &NodeMetadata) -> NodeWorkload {
         let name = match node.workload_group.as_str() {

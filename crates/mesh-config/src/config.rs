@@ -1,7 +1,8 @@
 //! A set of objects: the whole configuration at one moment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::{
     DestinationRule, Gateway, Kind, Object, ObjectKey, Service, SharedObject, VirtualService,
@@ -14,11 +15,16 @@ pub const DOMAIN: &str = "cluster.local";
 /// All objects of a mesh at one moment.
 ///
 /// A clone is cheap and never changes under its reader; a change to one of two clones copies the
-/// index, not the objects.
+/// index, not the objects. Objects do not change while they are in it.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     objects: Arc<BTreeMap<ObjectKey, SharedObject>>,
+    /// Of these objects; made when first asked for.
+    addresses: Arc<OnceLock<Addresses>>,
 }
+
+/// Which service has an address and port.
+type Addresses = BTreeMap<(Ipv4Addr, u16), SharedObject>;
 
 impl Config {
     /// A configuration without objects.
@@ -29,6 +35,7 @@ impl Config {
     /// Puts an object in; gives the one that it replaced.
     pub fn insert(&mut self, object: impl Into<SharedObject>) -> Option<SharedObject> {
         let object = object.into();
+        self.addresses = Arc::default();
         Arc::make_mut(&mut self.objects).insert(object.key(), object)
     }
 
@@ -37,6 +44,7 @@ impl Config {
         if !self.objects.contains_key(key) {
             return None;
         }
+        self.addresses = Arc::default();
         Arc::make_mut(&mut self.objects).remove(key)
     }
 
@@ -112,6 +120,25 @@ impl Config {
         Some((object, object.as_service()?))
     }
 
+    /// The loopback addresses and ports at which sidecars listen for Services, each with the Service that has
+    /// it: of several that claim one, the oldest.
+    pub fn service_addresses(&self) -> &BTreeMap<(Ipv4Addr, u16), SharedObject> {
+        self.addresses.get_or_init(|| {
+            let mut addresses = Addresses::new();
+            for object in self.oldest_first(Kind::Service) {
+                let Some(service) = object.as_service() else {
+                    continue;
+                };
+                let address = service.address(&object.host());
+                for port in &service.ports {
+                    let place = addresses.entry((address, port.port));
+                    place.or_insert_with(|| Arc::clone(object));
+                }
+            }
+            addresses
+        })
+    }
+
     /// All Gateways, the oldest first.
     pub fn gateways(&self) -> impl Iterator<Item = (&SharedObject, &Gateway)> {
         self.oldest_first(Kind::Gateway)
@@ -164,10 +191,7 @@ impl Config {
     fn oldest_first(&self, kind: Kind) -> impl Iterator<Item = &SharedObject> {
         let mut objects: Vec<_> = self.of_kind(kind).collect();
         // Sorting is stable, and the objects come by namespace and name.
-        objects.sort_by_key(|object| match &object.metadata.creation_timestamp {
-            Some(time) => (false, time.clone()),
-            None => (true, String::new()),
-        });
+        objects.sort_by(|one, other| age(one).cmp(&age(other)));
         objects.into_iter()
     }
 }
@@ -182,18 +206,26 @@ impl<O: Into<SharedObject>> FromIterator<O> for Config {
                     .map(|object| (object.key(), object))
                     .collect(),
             ),
+            addresses: Arc::default(),
         }
     }
 }
 
 impl<O: Into<SharedObject>> Extend<O> for Config {
     fn extend<I: IntoIterator<Item = O>>(&mut self, objects: I) {
+        self.addresses = Arc::default();
         let all = Arc::make_mut(&mut self.objects);
         for object in objects {
             let object = object.into();
             all.insert(object.key(), object);
         }
     }
+}
+
+/// Sorts the oldest first. What has no creation time yet is the youngest.
+pub(crate) fn age(object: &Object) -> (bool, Option<&str>) {
+    let time = object.metadata.creation_timestamp.as_deref();
+    (time.is_none(), time)
 }
 
 /// The full, lower-case name of a host that a rule of `namespace` mentions.

@@ -7,6 +7,7 @@
 //! Inside, a text goes through `yaml` (a tree that knows its places), [`schema`] (which fields there
 //! are) and `read` (what they mean), and comes out as the types of [`model`].
 
+mod address;
 mod config;
 mod finding;
 pub mod model;
@@ -18,6 +19,7 @@ pub mod schema;
 mod suggest;
 mod yaml;
 
+pub use address::service_address;
 pub use config::{Config, DOMAIN, resolve_host, service_host, split_host};
 pub use finding::{Finding, Level, Place};
 pub use model::{Kind, Object, ObjectKey, SharedObject, Spec};

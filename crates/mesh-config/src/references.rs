@@ -1,15 +1,19 @@
 //! An object held against the others: does what it names exist?
 
-use crate::config::{Config, DOMAIN, resolve_host, service_host, split_host};
+use crate::config::{Config, DOMAIN, age, resolve_host, service_host, split_host};
 use crate::finding::{Finding, Level};
-use crate::model::{HttpDestination, Kind, Object, Service, Spec, VirtualService};
+use crate::model::{
+    HttpDestination, Kind, Object, Protocol, Service, ServicePort, SharedObject, Spec,
+    VirtualService,
+};
 use crate::suggest::suggest;
 
 /// What is wrong with an object among the others of `config`, which may or may not hold it.
 ///
 /// A destination that no Service has, a port that its Service has not, and a subset that the
 /// DestinationRules of its host do not have are errors. What may still come is a warning: a
-/// DestinationRule for a host that has none yet, and a Gateway.
+/// DestinationRule for a host that has none yet, and a Gateway. So is a Service's port for which sidecars do
+/// not listen, because an older Service has the same address and port.
 pub fn check_references(config: &Config, object: &Object) -> Vec<Finding> {
     let mut check = Check {
         config,
@@ -19,6 +23,7 @@ pub fn check_references(config: &Config, object: &Object) -> Vec<Finding> {
     match &object.spec {
         Spec::VirtualService(spec) => check.virtual_service(spec),
         Spec::DestinationRule(spec) => check.destination_rule(&spec.host),
+        Spec::Service(spec) => check.service(spec),
         _ => {}
     }
     check.findings
@@ -52,6 +57,9 @@ impl Check<'_> {
         for (g, gateway) in spec.gateways.iter().enumerate() {
             self.gateway(gateway, format!("spec.gateways[{g}]"));
         }
+        for (h, host) in spec.hosts.iter().enumerate() {
+            self.speaks_http(host, spec, format!("spec.hosts[{h}]"));
+        }
         for (h, route) in spec.http.iter().enumerate() {
             for (m, entry) in route.matches.iter().enumerate() {
                 for (g, gateway) in entry.gateways.iter().enumerate() {
@@ -64,6 +72,22 @@ impl Check<'_> {
                     &format!("spec.http[{h}].route[{r}].destination"),
                 );
             }
+        }
+    }
+
+    /// HTTP routes change nothing for a service whose bytes nobody looks into.
+    fn speaks_http(&mut self, host: &str, spec: &VirtualService, field: String) {
+        let host = resolve_host(host, self.namespace());
+        let Some((_, service)) = self.config.service(&host) else {
+            return;
+        };
+        let opaque = |port: &ServicePort| port.protocol() == Protocol::Opaque;
+        if !spec.http.is_empty() && !service.ports.is_empty() && service.ports.iter().all(opaque) {
+            let message = format!(
+                "{host} has opaque TCP ports only, and http routes do not apply to them; if it speaks HTTP, say so \
+                 with http at the beginning of the port's name, or with its appProtocol"
+            );
+            self.find(Level::Warning, field, message);
         }
     }
 
@@ -170,6 +194,28 @@ impl Check<'_> {
             ),
         };
         self.find(Level::Error, field, message);
+    }
+
+    fn service(&mut self, spec: &Service) {
+        let address = spec.address(&self.object.host());
+        let own = self.object.key();
+        for (p, port) in spec.ports.iter().enumerate() {
+            let has_it = self.config.service_addresses().get(&(address, port.port));
+            let is_older = |other: &&SharedObject| {
+                let key = other.key();
+                key != own && (age(other), &key) < (age(self.object), &own)
+            };
+            let Some(other) = has_it.filter(is_older) else {
+                continue;
+            };
+            let message = format!(
+                "sidecars listen at {address}:{} for {}, which is older, and not for this service; give it \
+                 another clusterIP in 127.0.0.0/8",
+                port.port,
+                other.host()
+            );
+            self.find(Level::Warning, format!("spec.ports[{p}].port"), message);
+        }
     }
 
     fn destination_rule(&mut self, host: &str) {

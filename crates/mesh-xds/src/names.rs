@@ -19,6 +19,12 @@ pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
 /// The route configuration of [`VIRTUAL_OUTBOUND`].
 pub const OUTBOUND_ROUTES: &str = "http_proxy";
 
+/// The sidecar's listener at the address of a service: `127.129.1.2_80`.
+#[must_use]
+pub fn service_listener(address: &str, port: u16) -> String {
+    format!("{address}_{port}")
+}
+
 /// The gateway's listener for a port: `0.0.0.0_80`.
 #[must_use]
 pub fn gateway_listener(port: u16) -> String {

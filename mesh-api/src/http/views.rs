@@ -128,6 +128,7 @@ fn describe_service(published: &Published, service: &ServiceView) -> Value {
         "namespace": service.namespace,
         "name": service.name,
         "host": service.host,
+        "address": service.address,
         "ports": ports,
         "endpoints": endpoints,
     })

@@ -15,6 +15,13 @@ pub(crate) struct AppPorts {
 }
 
 impl AppPorts {
+    /// Every port that is declared: what the instance says of a name replaces what its group says.
+    pub(crate) fn known(&self) -> impl Iterator<Item = u16> {
+        let group = self.group.iter();
+        let others = group.filter(|(name, _)| !self.own.contains_key(*name));
+        self.own.iter().chain(others).map(|(_, port)| *port)
+    }
+
     /// The port behind a service's target port; `None` if the application has none such. As for Istio's
     /// workload entries, a port under the service port's name stands for it. Who declares no ports at all has
     /// every numbered one.

@@ -8,3 +8,4 @@ mod sidecars;
 mod stable;
 mod summary;
 mod support;
+mod tcp;

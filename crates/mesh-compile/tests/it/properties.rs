@@ -91,6 +91,7 @@ fn compiled(http: Vec<HttpRoute>) -> Vec<Route> {
     for index in 0..4 {
         let service = Service {
             selector: [].into(),
+            cluster_ip: None,
             ports: vec![ServicePort {
                 name: "http".into(),
                 port: 80,

@@ -23,6 +23,8 @@ use mesh_xds::envoy::route::route::Action;
 use mesh_xds::envoy::route::route_action::ClusterSpecifier;
 use mesh_xds::envoy::route::route_match::PathSpecifier;
 use mesh_xds::envoy::route::{HeaderMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost};
+use mesh_xds::envoy::tcp_proxy::TcpProxy;
+use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier as TcpCluster;
 use mesh_xds::envoy::tls::common_tls_context::ValidationContextType;
 use mesh_xds::envoy::tls::{CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext};
 use mesh_xds::{Discoverable, ResourceSet, Workload, metadata, unpack};
@@ -132,11 +134,9 @@ fn cluster(message: &Cluster) -> Value {
 }
 
 fn protocol(message: &Cluster) -> &'static str {
-    let any = message
-        .typed_extension_protocol_options
-        .values()
-        .next()
-        .expect("HTTP options");
+    let Some(any) = message.typed_extension_protocol_options.values().next() else {
+        return "bytes";
+    };
     let options: HttpProtocolOptions = unpack(any).expect("HTTP options");
     match options.upstream_protocol_options {
         Some(UpstreamProtocolOptions::AutoConfig(_)) => "negotiated",
@@ -279,9 +279,26 @@ fn chain(message: &FilterChain) -> Value {
         let Some(filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
             continue;
         };
-        value["http"] = manager(any);
+        match unpack::<TcpProxy>(any) {
+            Ok(proxy) => value["tcp"] = json!(tcp(&proxy)),
+            Err(_) => value["http"] = manager(any),
+        }
     }
     value
+}
+
+/// The cluster, provided that nothing else is said.
+fn tcp(proxy: &TcpProxy) -> String {
+    let Some(TcpCluster::Cluster(cluster)) = &proxy.cluster_specifier else {
+        panic!("a TCP proxy has a cluster: {proxy:?}");
+    };
+    let nothing_else = TcpProxy {
+        stat_prefix: cluster.clone(),
+        cluster_specifier: proxy.cluster_specifier.clone(),
+        ..TcpProxy::default()
+    };
+    assert_eq!(*proxy, nothing_else);
+    cluster.clone()
 }
 
 fn manager(any: &Any) -> Value {

@@ -123,3 +123,26 @@ fn short_hosts_belong_to_the_rules_namespace() {
         Some(("reviews", "bank"))
     );
 }
+
+#[test]
+fn addresses_follow_every_change() {
+    let place = |name: &str| (crate::service_address(&service_host(name, "shop")), 80);
+    let holders = |config: &Config| -> Vec<_> {
+        let addresses = config.service_addresses().iter();
+        addresses
+            .map(|(place, object)| (*place, object.metadata.name.clone()))
+            .collect()
+    };
+    let mut config = Config::new();
+    assert_eq!(holders(&config), []);
+    let a = object("Service", "shop", "a", "");
+    let key = a.key();
+    config.insert(a);
+    let before = config.clone();
+    assert_eq!(holders(&config), [(place("a"), "a".to_owned())]);
+    config.extend([object("Service", "shop", "b", "")]);
+    assert_eq!(config.service_addresses().len(), 2);
+    config.remove(&key);
+    assert_eq!(holders(&config), [(place("b"), "b".to_owned())]);
+    assert_eq!(holders(&before), [(place("a"), "a".to_owned())]);
+}

@@ -1,14 +1,18 @@
 //! Core v1 Service.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// A name under which workloads are called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Labels that a workload must all carry; empty selects nothing.
     pub selector: BTreeMap<String, String>,
-    /// The ports that clients use.
+    /// The ports that clients use, without those of UDP and SCTP: the mesh carries TCP.
     pub ports: Vec<ServicePort>,
+    /// `clusterIP`, if it is in 127.0.0.0/8: where sidecars listen for the service. Addresses of other
+    /// networks mean nothing here.
+    pub cluster_ip: Option<Ipv4Addr>,
 }
 
 /// One port of a Service.
@@ -40,7 +44,7 @@ pub enum Protocol {
     Http,
     /// HTTP/2 from the first byte, as gRPC is.
     Http2,
-    /// Not carried: bytes that are no HTTP, be they TCP, TLS or UDP.
+    /// Bytes that are no HTTP, or that nobody may look into: a database's protocol, TLS.
     Opaque,
 }
 
@@ -49,6 +53,19 @@ impl ServicePort {
     /// reads them.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
+        match self.word().as_str() {
+            "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
+            "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" => Protocol::Opaque,
+            _ => Protocol::Http,
+        }
+    }
+
+    /// Whether it is said to speak UDP, although its `protocol` is TCP. No port of a [`Service`] is.
+    pub(crate) fn is_udp(&self) -> bool {
+        self.word() == "udp"
+    }
+
+    fn word(&self) -> String {
         let prefix = self.name.split('-').next().unwrap_or_default();
         // `grpc-web` is the one name with a dash in it.
         let named = if self.name.to_ascii_lowercase().starts_with("grpc-web") {
@@ -57,11 +74,7 @@ impl ServicePort {
             prefix
         };
         let word = self.app_protocol.as_deref().unwrap_or(named);
-        match word.to_ascii_lowercase().as_str() {
-            "http2" | "grpc" | "grpc-web" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
-            "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "udp" => Protocol::Opaque,
-            _ => Protocol::Http,
-        }
+        word.to_ascii_lowercase()
     }
 }
 
@@ -79,7 +92,8 @@ mod tests {
             (None, "grpc-api", Protocol::Http2),
             (None, "grpc-web-api", Protocol::Http2),
             (None, "http2-api", Protocol::Http2),
-            (None, "udp-dns", Protocol::Opaque),
+            (None, "https", Protocol::Opaque),
+            (None, "tls-db", Protocol::Opaque),
             (None, "tcp-postgres", Protocol::Opaque),
             (Some("mysql"), "http", Protocol::Opaque),
             (Some("kubernetes.io/h2c"), "http", Protocol::Http2),

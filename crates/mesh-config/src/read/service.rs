@@ -1,9 +1,10 @@
 //! Core v1 Service.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::{Reader, text_map};
-use crate::model::{Protocol, Service, ServicePort, TargetPort};
+use crate::model::{Service, ServicePort, TargetPort};
 use crate::rules;
 use crate::yaml::Cursor;
 
@@ -23,7 +24,26 @@ impl Reader {
                 "a service needs at least one port; list the ports that clients use",
             );
         }
-        Service { selector, ports }
+        Service {
+            selector,
+            ports,
+            cluster_ip: self.cluster_ip(spec),
+        }
+    }
+
+    /// The loopback address that the user chose, if any. An address that a cluster gave its service is for that
+    /// cluster, and no news here.
+    fn cluster_ip(&mut self, spec: &Cursor<'_>) -> Option<Ipv4Addr> {
+        let given = spec.get("clusterIP").filter(|one| !is_empty(one));
+        // Kubernetes writes the address into both fields, and takes it from either.
+        let given = given.or_else(|| spec.each("clusterIPs").next())?;
+        let text = given.node.as_str().unwrap_or_default();
+        if text == "None" {
+            let message = "there are no headless services in the mesh: it is balanced like any other, and its \
+                           name stands for all of its endpoints";
+            self.report.warn(&given, message);
+        }
+        text.parse().ok().filter(Ipv4Addr::is_loopback)
     }
 
     /// One port; nothing for those that the mesh cannot carry.
@@ -49,23 +69,19 @@ impl Reader {
             target_port,
             app_protocol: (!app_protocol.is_empty()).then(|| app_protocol.to_owned()),
         };
-        self.warn_of_opaque(port, &means);
-        Some(means)
-    }
-
-    /// A database behind an HTTP port would only ever answer with errors.
-    fn warn_of_opaque(&mut self, port: &Cursor<'_>, means: &ServicePort) {
+        if !means.is_udp() {
+            return Some(means);
+        }
         let field = match means.app_protocol {
             Some(_) => "appProtocol",
             None => "name",
         };
-        if means.protocol() == Protocol::Opaque
-            && let Some(said) = port.get(field)
-        {
-            let message =
-                "only HTTP, HTTP/2 and gRPC are carried by this version, so the port is not served";
+        if let Some(said) = port.get(field) {
+            let message = "proxies carry TCP only, and this says UDP, so the port is not served; if it is a port \
+                           of TCP, begin with tcp instead";
             self.report.warn(&said, message);
         }
+        None
     }
 
     fn target_port(&mut self, target: &Cursor<'_>) -> Option<TargetPort> {
@@ -108,6 +124,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn is_empty(at: &Cursor<'_>) -> bool {
+    at.node.as_str().is_none_or(str::is_empty)
 }
 
 /// A port number, where it is one.

@@ -167,3 +167,75 @@ fn a_rule_for_nobody_is_warned_about() {
         (Level::Warning, "spec.host")
     );
 }
+
+#[test]
+fn who_does_not_have_its_address_is_told_so() {
+    let service = |name: &str, more: &str, ports: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}{more}}}\n\
+             spec: {{clusterIP: 127.0.0.9, ports: [{ports}]}}\n"
+        )
+    };
+    let created = |time: &str| format!(", creationTimestamp: '2024-01-0{time}T00:00:00Z'");
+    let told = |text: &str| -> Vec<String> {
+        check_all(&config(text))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let ports = "{port: 70, name: tcp}, {port: 71, name: http}";
+    let old = service("z-old", &created("1"), ports);
+    let young = service(
+        "a-young",
+        &created("2"),
+        "{port: 72, name: a}, {port: 71, name: b}",
+    );
+    for text in [old.clone() + &young, young.clone() + &old] {
+        let told = told(&text);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let sentence = "Service default/a-young: spec.ports[1].port: sidecars listen at 127.0.0.9:71 for \
+                        z-old.default.svc.cluster.local, which is older, and not for this service; give it \
+                        another clusterIP in 127.0.0.0/8";
+        assert!(told[0].ends_with(sentence), "{told:?}");
+    }
+    // What is not stored yet is the youngest; of equal age, the first by name is the older one.
+    let told_new = told(&(service("a-new", "", ports) + &young));
+    assert!(
+        told_new[0].contains("Service default/a-new: spec.ports[1]"),
+        "{told_new:?}"
+    );
+    let told_equal = told(&(service("b", "", "{port: 70}") + &service("a", "", "{port: 70}")));
+    assert_eq!(told_equal.len(), 1, "{told_equal:?}");
+    assert!(
+        told_equal[0].contains("Service default/b: "),
+        "{told_equal:?}"
+    );
+
+    // A service that is written anew is not in its own way.
+    let all = config(&old);
+    let again = config(&service("z-old", "", ports));
+    for object in again.iter() {
+        assert_eq!(check_references(&all, object), []);
+    }
+}
+
+#[test]
+fn http_routes_for_a_service_without_http_are_warned_about() {
+    let told = |ports: &str, routes: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: db}}\nspec: {{ports: [{ports}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x}}\n\
+             spec: {{hosts: [other, db], {routes}: [{{route: [{{destination: {{host: db, port: {{number: 70}}}}}}]}}]}}\n"
+        );
+        let findings = check_all(&config(&text));
+        let about = findings.iter().map(|f| (f.level, f.field.clone()));
+        about.collect::<Vec<_>>()
+    };
+    let warning = (Level::Warning, "spec.hosts[1]".to_owned());
+    assert_eq!(told("{name: tcp, port: 70}", "http"), [warning]);
+    assert_eq!(told("{name: tcp, port: 70}", "tcp"), []);
+    assert_eq!(
+        told("{name: tcp, port: 70}, {name: http, port: 80}", "http"),
+        []
+    );
+}

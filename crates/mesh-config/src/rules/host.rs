@@ -36,6 +36,18 @@ pub(crate) fn domain_or_ip(text: &str) -> Verdict {
     domain(text)
 }
 
+/// The `clusterIP` of a service. Empty asks for one, `None` for none.
+pub(crate) fn cluster_ip(text: &str) -> Verdict {
+    if matches!(text, "" | "None") || text.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not an IP address; write one of 127.0.0.0/8 such as 127.0.0.10, at which sidecars listen for \
+         the service, or leave it out",
+        quoted(text)
+    ))
+}
+
 /// A host with a wildcard in front: `*`, `*.example.com`, or in Istio's partial form
 /// `*-test.example.com`; or a host without one.
 pub(crate) fn wildcard_domain(text: &str) -> Verdict {

@@ -15,8 +15,8 @@ pub(crate) use header::{
     changeable_header, changeable_request_header, header_name, is_authority, probe_header,
 };
 pub(crate) use host::{
-    covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap, sni_domain,
-    subnet, virtual_host, wildcard_domain,
+    cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap,
+    sni_domain, subnet, virtual_host, wildcard_domain,
 };
 
 use crate::yaml::quoted;

@@ -137,6 +137,7 @@ const fn syntax(name: &'static str, check: fn(&str) -> rules::Verdict) -> Syntax
     Syntax { name, check }
 }
 
+const CLUSTER_IP: Syntax = syntax("an IP address or None", rules::cluster_ip);
 const DNS_LABEL: Syntax = syntax("a DNS label", rules::dns_label);
 const DESTINATION_HOST: Syntax = syntax("a host", rules::destination_host);
 const HEADER: Syntax = syntax("the name of a header", rules::header_name);

@@ -1,7 +1,7 @@
 //! Core v1 Service.
 
-use super::Type::{Bool, Integer, IntegerOrText, List, Object, OneOf, Text};
-use super::{LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
+use super::Type::{Bool, Integer, IntegerOrText, List, Object, OneOf, Text, Word};
+use super::{CLUSTER_IP, LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
 
@@ -23,14 +23,8 @@ static SPEC: Shape = shape(&[
         Text,
         "the mesh resolves no name outside of it",
     ),
-    noted(
-        "clusterIP",
-        Text,
-        "proxies find services by Host, not by an address; a headless service is balanced like any \
-         other",
-    )
-    .unless(&[""]),
-    accepted("clusterIPs", TEXTS),
+    acted("clusterIP", Word(CLUSTER_IP)),
+    acted("clusterIPs", List(&Word(CLUSTER_IP))),
     noted("externalIPs", TEXTS, PAST_THE_MESH),
     noted("loadBalancerIP", Text, PAST_THE_MESH),
     noted("loadBalancerClass", Text, PAST_THE_MESH),
@@ -62,7 +56,7 @@ static SERVICE_PORT: Shape = shape(&[
     noted(
         "protocol",
         OneOf(&["TCP", "UDP", "SCTP"]),
-        "proxies carry TCP only",
+        "proxies carry TCP only, so the port is not served",
     )
     .unless(&["TCP"]),
     noted("nodePort", Integer(0, 65_535), PAST_THE_MESH),

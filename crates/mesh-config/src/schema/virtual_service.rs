@@ -15,8 +15,16 @@ static SPEC: Shape = shape(&[
     acted("hosts", TEXTS),
     acted("gateways", TEXTS),
     acted("http", List(&Object(&HTTP_ROUTE))),
-    noted("tls", List(&Object(&TLS_ROUTE)), "TLS is not routed by SNI"),
-    noted("tcp", List(&Object(&TCP_ROUTE)), "only HTTP is routed"),
+    noted(
+        "tls",
+        List(&Object(&TLS_ROUTE)),
+        "an opaque TCP port leads to its own service, whatever server name a client asks for",
+    ),
+    noted(
+        "tcp",
+        List(&Object(&TCP_ROUTE)),
+        "an opaque TCP port leads to its own service; only HTTP is routed",
+    ),
     noted(
         "exportTo",
         EXPORT_TO,

@@ -80,6 +80,16 @@ fn services() {
                 "the boolean false (YAML reads no so)",
             ),
             (
+                "{ports: [{port: 80}], clusterIP: 127.0.0.256}",
+                "spec.clusterIP",
+                "\"127.0.0.256\" is not an IP address; write one of 127.0.0.0/8",
+            ),
+            (
+                "{ports: [{port: 80}], clusterIPs: [127.0.0.1, none]}",
+                "spec.clusterIPs[1]",
+                "\"none\" is not an IP address",
+            ),
+            (
                 "{ports: [{port: 80}], selectors: {}}",
                 "spec.selectors",
                 "\"selectors\" is not a field here; did you mean selector?",
@@ -103,22 +113,22 @@ fn services() {
             (
                 "{ports: [{port: 53, protocol: UDP}]}",
                 "spec.ports[0].protocol",
-                "protocol is accepted",
+                "protocol is accepted but not acted on by this version: proxies carry TCP only, so the port is not",
             ),
             (
-                "{ports: [{port: 5432, name: tcp-postgres}]}",
+                "{ports: [{port: 53, name: udp-dns}]}",
                 "spec.ports[0].name",
-                "only HTTP, HTTP/2 and gRPC are carried",
+                "proxies carry TCP only, and this says UDP, so the port is not served",
             ),
             (
-                "{ports: [{port: 3306, name: http, appProtocol: mysql}]}",
+                "{ports: [{port: 53, name: http, appProtocol: udp}]}",
                 "spec.ports[0].appProtocol",
-                "only HTTP, HTTP/2 and gRPC are carried",
+                "proxies carry TCP only, and this says UDP, so the port is not served",
             ),
             (
                 "{ports: [{port: 80}], clusterIP: None}",
                 "spec.clusterIP",
-                "clusterIP is accepted",
+                "there are no headless services in the mesh",
             ),
             (
                 "{ports: [{port: 80}], sessionAffinity: ClientIP}",
@@ -130,7 +140,7 @@ fn services() {
     // Two ports with one number are two ports where their protocols differ; only TCP is carried.
     let (Spec::Service(dns), _) = outcome(
         "Service",
-        "{ports: [{port: 53, name: t}, {port: 53, name: u, protocol: UDP}]}",
+        "{ports: [{port: 53, name: t}, {port: 53, name: u, protocol: UDP}, {port: 54, name: udp}]}",
     )
     .expect("it is valid") else {
         panic!("it is a Service")
@@ -139,10 +149,38 @@ fn services() {
 }
 
 #[test]
+fn a_cluster_ip_counts_if_it_is_a_loopback_address() {
+    for (written, expected) in [
+        ("", None),
+        ("clusterIP: '', ", None),
+        ("clusterIP: null, ", None),
+        (
+            "clusterIP: 10.96.0.17, clusterIPs: [10.96.0.17, 'fd00::1'], ",
+            None,
+        ),
+        ("clusterIP: '::1', ", None),
+        ("clusterIP: 127.0.0.10, ", Some([127, 0, 0, 10])),
+        ("clusterIPs: [127.1.2.3], ", Some([127, 1, 2, 3])),
+        (
+            "clusterIP: 127.0.0.4, clusterIPs: [127.0.0.4], ",
+            Some([127, 0, 0, 4]),
+        ),
+    ] {
+        let spec = format!("{{{written}ports: [{{port: 80}}]}}");
+        let (read, warnings) = outcome("Service", &spec).expect(written);
+        assert_eq!(warnings, [], "{written}");
+        let Spec::Service(service) = read else {
+            panic!("it is a Service")
+        };
+        assert_eq!(service.cluster_ip, expected.map(Into::into), "{written}");
+    }
+}
+
+#[test]
 fn what_a_cluster_adds_to_a_service_is_no_news() {
     let (_, warnings) = outcome(
         "Service",
-        "{ports: [{port: 80, protocol: TCP, targetPort: 80}], selector: {app: a}, type: ClusterIP,
+        "{ports: [{name: web, port: 80, protocol: TCP, targetPort: 80}, {name: tcp-db, port: 5432}, {name: https, port: 443}], selector: {app: a}, type: ClusterIP,
           sessionAffinity: None, internalTrafficPolicy: Cluster, ipFamilies: [IPv4], ipFamilyPolicy: SingleStack}",
     )
     .expect("it is valid");
