@@ -20,6 +20,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::events::Events;
 use crate::store::{Refusal, Store, place};
 
 /// An editor writes a file in several steps: this long nothing must happen before we look.
@@ -60,10 +61,12 @@ impl From<Refusal> for ConfigDirError {
 pub(crate) struct ConfigDir {
     path: PathBuf,
     store: Arc<Store>,
+    events: Events,
     /// How many there are.
     errors: watch::Sender<usize>,
     watcher: RecommendedWatcher,
-    events: mpsc::Receiver<()>,
+    /// Something in the directory was touched.
+    touched: mpsc::Receiver<()>,
 }
 
 impl ConfigDir {
@@ -72,9 +75,13 @@ impl ConfigDir {
     /// # Errors
     ///
     /// Everything that is wrong with it; the store is then as before.
-    pub(crate) fn open(path: &Path, store: Arc<Store>) -> Result<Self, ConfigDirError> {
-        // One pending event says everything: look again.
-        let (sender, events) = mpsc::channel(1);
+    pub(crate) fn open(
+        path: &Path,
+        store: Arc<Store>,
+        events: Events,
+    ) -> Result<Self, ConfigDirError> {
+        // One pending message says everything: look again.
+        let (sender, touched) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_err() || event.is_ok_and(|event| is_change(event.kind)) {
                 // Full means that we shall look anyway.
@@ -84,9 +91,10 @@ impl ConfigDir {
         let mut directory = Self {
             path: path.to_owned(),
             store,
+            events,
             errors: watch::Sender::new(0),
             watcher: watcher.map_err(|error| unwatched(path, &error))?,
-            events,
+            touched,
         };
         // Watched first: what changes while we read is seen afterwards.
         directory.watch().map_err(|error| unwatched(path, &error))?;
@@ -111,18 +119,18 @@ impl ConfigDir {
     async fn follow(mut self) {
         let mut complaint: Option<String> = None;
         loop {
-            let event = async {
+            let touched = async {
                 // The sender lives in the watcher.
-                self.events.recv().await;
-                let quiet = async { while timeout(QUIET, self.events.recv()).await.is_ok() {} };
+                self.touched.recv().await;
+                let quiet = async { while timeout(QUIET, self.touched.recv()).await.is_ok() {} };
                 // Impatience is no error.
                 let _ = timeout(IMPATIENCE, quiet).await;
             };
             if complaint.is_none() {
-                event.await;
+                touched.await;
             } else {
-                // Whether it is time or an event: look again.
-                let _ = timeout(RETRY, event).await;
+                // Whether it is time or something was touched: look again.
+                let _ = timeout(RETRY, touched).await;
             }
             // The directory may have been replaced by another one of its name. If it cannot be watched, it
             // cannot be read either, and that is told.
@@ -144,6 +152,7 @@ impl ConfigDir {
                 Ok(()) => {
                     if complaint.is_some() {
                         tracing::info!("the configuration directory is right again");
+                        self.events.directory_mended(&self.path);
                     }
                     None
                 }
@@ -154,6 +163,7 @@ impl ConfigDir {
                             error = text,
                             "the configuration directory is in error; its last good state stays in force"
                         );
+                        self.events.directory_refused(&self.path, &error.0);
                     }
                     Some(text)
                 }

@@ -5,12 +5,14 @@
 //!   directory of files;
 //! - `registry` knows which workloads run; `publish` compiles both into the model of the mesh;
 //! - `ads` serves each proxy its part of the model;
+//! - `events` is what happened, for people;
 //! - `telemetry` takes in what proxies report, and [`graph`] turns it into a picture of the mesh.
 //!
 //! [`start`] puts it together; `main.rs` is that and the flags in [`Args`].
 
 mod ads;
 mod config_dir;
+mod events;
 pub mod graph;
 mod http;
 mod metrics;
@@ -38,6 +40,7 @@ pub use settings::{Args, Settings};
 
 use crate::ads::{Ads, Proxies};
 use crate::config_dir::ConfigDir;
+use crate::events::Events;
 use crate::graph::Window;
 use crate::http::{Graphs, Views};
 use crate::metrics::Metrics;
@@ -79,12 +82,14 @@ pub async fn start(
 ) -> anyhow::Result<Running> {
     settings.check()?;
     let metrics = Metrics::new(&process.registry).context("cannot register the metrics")?;
-    let store = Arc::new(Store::open(&settings.state_dir)?);
-    let registry = Registry::open(&settings.state_dir)?;
+    let events = Events::new();
+    let store = Arc::new(Store::open(&settings.state_dir, events.clone())?);
+    let registry = Registry::open(&settings.state_dir, events.clone())?;
     let config_dir = match &settings.config_dir {
-        Some(path) => Some(ConfigDir::open(path, Arc::clone(&store))?),
+        Some(path) => Some(ConfigDir::open(path, Arc::clone(&store), events.clone())?),
         None => None,
     };
+    events.started(store.view().config.len(), registry.len());
     let xds = bind("--listen-xds", settings.listen_xds).await?;
     let http = bind("--listen-http", settings.listen_http).await?;
     let admin = bind("--listen-metrics", settings.listen_metrics).await?;
@@ -110,7 +115,7 @@ pub async fn start(
         metrics.clone(),
     );
     let published = publisher.subscribe();
-    let proxies = Proxies::new(metrics.connected_proxies.clone());
+    let proxies = Proxies::new(metrics.connected_proxies.clone(), events.clone());
     let window = Arc::new(Window::new());
     let services = Services {
         ads: Ads::new(
@@ -118,6 +123,7 @@ pub async fn start(
             published.clone(),
             Arc::clone(&proxies),
             metrics.clone(),
+            events.clone(),
             shutdown.clone(),
         ),
         registry: RegistryService::new(Arc::clone(&registry), Arc::clone(&store), shutdown.clone()),
@@ -132,6 +138,8 @@ pub async fn start(
         .merge(http::views(Views {
             published: published.clone(),
             proxies: Arc::clone(&proxies),
+            events,
+            shutdown: shutdown.clone(),
         }))
         .merge(http::graphs(Graphs {
             window,

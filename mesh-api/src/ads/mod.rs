@@ -24,6 +24,7 @@ pub(crate) use identify::gateway_service_account;
 pub(crate) use proxies::{Proxies, Proxy};
 use stream::ProxyStream;
 
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::peer::verified_peer;
 use crate::publish::Published;
@@ -40,6 +41,7 @@ pub(crate) struct Ads {
     published: watch::Receiver<Arc<Published>>,
     proxies: Arc<Proxies>,
     metrics: Metrics,
+    events: Events,
     /// Resources are put together for this many proxies at once.
     builders: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -52,6 +54,7 @@ impl Ads {
         published: watch::Receiver<Arc<Published>>,
         proxies: Arc<Proxies>,
         metrics: Metrics,
+        events: Events,
         shutdown: Shutdown,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -60,6 +63,7 @@ impl Ads {
             published,
             proxies,
             metrics,
+            events,
             builders: Arc::new(Semaphore::new(cores)),
             shutdown,
         }

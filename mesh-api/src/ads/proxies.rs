@@ -1,17 +1,25 @@
 //! Which proxies are connected, and how far each is: for the operator's eyes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use mesh_identity::SpiffeId;
 use mesh_xds::ResourceType;
 use mesh_xds::node::NodeMetadata;
 use mesh_xds::server::TypeStatus;
 use prometheus::IntGauge;
 
+use crate::events::Events;
+
 /// A connected proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
+    /// The identity that its certificate proves.
+    pub(crate) identity: SpiffeId,
+    /// The id that it gave its node.
+    pub(crate) id: String,
     /// How it introduced itself.
     pub(crate) node: NodeMetadata,
     /// Since when it is connected.
@@ -22,16 +30,20 @@ pub(crate) struct Proxy {
     stream: u64,
 }
 
-/// The connected proxies by the id of their node. The newest stream of a proxy is the one that counts.
+/// The connected proxies. The newest stream of a proxy is the one that counts.
 #[derive(Debug)]
 pub(crate) struct Proxies {
     connected: Mutex<Connected>,
     count: IntGauge,
+    events: Events,
 }
+
+/// The id of a node, which a proxy only claims, and its identity, so that nobody takes another one's place.
+type Key = (String, SpiffeId);
 
 #[derive(Debug, Default)]
 struct Connected {
-    by_id: BTreeMap<String, Proxy>,
+    by_key: BTreeMap<Key, Proxy>,
     streams: u64,
 }
 
@@ -39,53 +51,57 @@ struct Connected {
 #[derive(Debug)]
 pub(crate) struct Place {
     proxies: Arc<Proxies>,
-    id: String,
+    key: Key,
     stream: u64,
 }
 
 impl Proxies {
-    /// An empty list. `count` follows its length.
-    pub(crate) fn new(count: IntGauge) -> Arc<Self> {
+    /// An empty list. `count` follows its length; who comes and goes is recorded.
+    pub(crate) fn new(count: IntGauge, events: Events) -> Arc<Self> {
         Arc::new(Self {
             connected: Mutex::default(),
             count,
+            events,
         })
     }
 
     /// Adds a proxy, in place of an earlier stream of the same one.
     pub(super) fn connect(
         self: &Arc<Self>,
-        id: String,
+        identity: &SpiffeId,
+        id: &str,
         node: NodeMetadata,
         types: [(ResourceType, TypeStatus); 4],
     ) -> Place {
+        let key = (id.to_owned(), identity.clone());
+        self.events.connected(&node);
         let mut connected = self.lock();
         connected.streams += 1;
         let stream = connected.streams;
         let proxy = Proxy {
+            identity: identity.clone(),
+            id: id.to_owned(),
             node,
             since: SystemTime::now(),
             types,
             stream,
         };
-        connected.by_id.insert(id.clone(), proxy);
+        connected.by_key.insert(key.clone(), proxy);
         self.count(&connected);
         Place {
             proxies: Arc::clone(self),
-            id,
+            key,
             stream,
         }
     }
 
-    /// Everybody, by id.
-    pub(crate) fn all(&self) -> Vec<(String, Proxy)> {
-        let connected = self.lock();
-        let all = connected.by_id.iter();
-        all.map(|(id, proxy)| (id.clone(), proxy.clone())).collect()
+    /// Everybody, by id and identity.
+    pub(crate) fn all(&self) -> Vec<Proxy> {
+        self.lock().by_key.values().cloned().collect()
     }
 
     fn count(&self, connected: &Connected) {
-        let count = i64::try_from(connected.by_id.len()).unwrap_or(i64::MAX);
+        let count = i64::try_from(connected.by_key.len()).unwrap_or(i64::MAX);
         self.count.set(count);
     }
 
@@ -100,7 +116,7 @@ impl Place {
     /// Notes how far the proxy is.
     pub(super) fn update(&self, types: [(ResourceType, TypeStatus); 4]) {
         let mut connected = self.proxies.lock();
-        if let Some(proxy) = connected.by_id.get_mut(&self.id)
+        if let Some(proxy) = connected.by_key.get_mut(&self.key)
             && proxy.stream == self.stream
         {
             proxy.types = types;
@@ -111,13 +127,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut connected = self.proxies.lock();
-        if connected
-            .by_id
-            .get(&self.id)
-            .is_some_and(|proxy| proxy.stream == self.stream)
+        if let Entry::Occupied(place) = connected.by_key.entry(self.key.clone())
+            && place.get().stream == self.stream
         {
-            connected.by_id.remove(&self.id);
+            let proxy = place.remove();
+            self.proxies.count(&connected);
+            self.proxies.events.disconnected(&proxy.node);
         }
-        self.proxies.count(&connected);
     }
 }

@@ -65,16 +65,18 @@ impl ProxyStream {
         let now = Arc::clone(&published.borrow_and_update());
         let resources = self.resources(now, &node).await?;
         let mut session = DeltaSession::new(resources, Limits::default());
-        let place =
-            self.ads
-                .proxies
-                .connect(id.clone(), NodeMetadata::clone(&node), session.status());
+        let place = self.ads.proxies.connect(
+            &self.peer,
+            &id,
+            NodeMetadata::clone(&node),
+            session.status(),
+        );
         tracing::info!(id, peer = %self.peer, "proxy connected");
 
         let mut next = Some(first);
         loop {
             if let Some(request) = next.take() {
-                let responses = self.answer(&mut session, &request, &id)?;
+                let responses = self.answer(&mut session, &request, &id, &node)?;
                 place.update(session.status());
                 self.send(responses).await?;
             }
@@ -118,6 +120,7 @@ impl ProxyStream {
 
     fn log_refusal(&self, refused: &Status) {
         tracing::warn!(peer = %self.peer, reason = refused.message(), "a proxy was refused");
+        self.ads.events.proxy_refused(&self.peer, refused.message());
     }
 
     fn answer(
@@ -125,12 +128,16 @@ impl ProxyStream {
         session: &mut DeltaSession,
         request: &DeltaDiscoveryRequest,
         id: &str,
+        node: &NodeMetadata,
     ) -> Result<Vec<DeltaDiscoveryResponse>, Status> {
         if let Some(rejected) = &request.error_detail
             && let Some(resource_type) = ResourceType::from_type_url(&request.type_url)
         {
             self.ads.metrics.rejections.of(resource_type).inc();
             tracing::warn!(id, %resource_type, reason = rejected.message, "a proxy rejected its configuration and keeps the last good one");
+            self.ads
+                .events
+                .rejected(node, resource_type, &rejected.message);
         }
         match session.on_request(request, SystemTime::now()) {
             Ok(responses) => Ok(responses),

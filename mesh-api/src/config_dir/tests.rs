@@ -9,6 +9,7 @@ const SERVICE: &str =
 
 struct Scene {
     store: Arc<Store>,
+    events: Events,
     directory: tempfile::TempDir,
     _state: tempfile::TempDir,
 }
@@ -16,8 +17,10 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
+        let events = Events::new();
         Self {
-            store: Arc::new(Store::open(state.path()).unwrap()),
+            store: Arc::new(Store::open(state.path(), events.clone()).unwrap()),
+            events,
             directory: tempfile::tempdir().unwrap(),
             _state: state,
         }
@@ -30,7 +33,11 @@ impl Scene {
     }
 
     fn open(&self) -> Result<ConfigDir, ConfigDirError> {
-        ConfigDir::open(self.directory.path(), Arc::clone(&self.store))
+        ConfigDir::open(
+            self.directory.path(),
+            Arc::clone(&self.store),
+            self.events.clone(),
+        )
     }
 
     fn ports(&self) -> Vec<u16> {
@@ -99,7 +106,7 @@ fn an_object_may_be_written_twice_only_in_the_same_way() {
 fn a_missing_directory_is_an_error_with_a_way_out() {
     let scene = Scene::new();
     let path = scene.directory.path().join("none");
-    let error = ConfigDir::open(&path, Arc::clone(&scene.store)).unwrap_err();
+    let error = ConfigDir::open(&path, Arc::clone(&scene.store), scene.events.clone()).unwrap_err();
     assert!(error.to_string().contains("--config-dir"), "{error}");
 }
 
@@ -142,7 +149,7 @@ async fn a_directory_that_replaces_another_is_followed_in_its_turn() {
     let scene = Scene::new();
     scene.write("conf/a.yaml", SERVICE);
     let conf = scene.directory.path().join("conf");
-    let directory = ConfigDir::open(&conf, Arc::clone(&scene.store)).unwrap();
+    let directory = ConfigDir::open(&conf, Arc::clone(&scene.store), scene.events.clone()).unwrap();
     let shutdown = Shutdown::new();
     let running = tokio::spawn(directory.run(shutdown.clone()));
     let mut views = scene.store.subscribe();

@@ -220,7 +220,7 @@ impl Graphs {
             .proxies
             .all()
             .into_iter()
-            .map(|(_, proxy)| proxy.node.namespace);
+            .map(|proxy| proxy.node.namespace);
         let mut namespaces: BTreeSet<String> = objects.chain(proxies).collect();
         // Of kinds that live in none.
         namespaces.remove("");
@@ -248,7 +248,7 @@ impl Graphs {
     /// The hosts that each gateway serves: those of the Gateways that select its labels.
     fn gateways(&self, config: &Config) -> BTreeMap<(String, String), Vec<String>> {
         let mut gateways = BTreeMap::new();
-        for (_, proxy) in self.proxies.all() {
+        for proxy in self.proxies.all() {
             if proxy.node.kind != ProxyKind::Gateway {
                 continue;
             }

@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use mesh_compile::{EndpointView, ServiceView};
+use mesh_process::Shutdown;
 use mesh_xds::ResourceType;
 use mesh_xds::node::ProxyKind;
 use mesh_xds::server::{Mark, TypeStatus};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+use super::status::{ApiError, Reason};
 use crate::ads::{Proxies, Proxy};
+use crate::events::{Event, Events};
 use crate::publish::Published;
 
 /// What the views show.
@@ -24,23 +29,26 @@ use crate::publish::Published;
 pub(crate) struct Views {
     pub(crate) published: watch::Receiver<Arc<Published>>,
     pub(crate) proxies: Arc<Proxies>,
+    pub(crate) events: Events,
+    pub(crate) shutdown: Shutdown,
 }
+
+/// The longest that a request may wait for an event, in seconds.
+const LONGEST_WAIT: u64 = 60;
 
 /// The views' routes.
 pub(crate) fn views(views: Views) -> Router {
     Router::new()
         .route("/api/mesh/proxies", get(proxies))
         .route("/api/mesh/services", get(services))
+        .route("/api/mesh/events", get(events))
         .with_state(views)
 }
 
 /// The connected proxies: who they are, and how far they are with each type of resource.
 async fn proxies(State(views): State<Views>) -> Json<Value> {
     let all = views.proxies.all();
-    let all: Vec<Value> = all
-        .iter()
-        .map(|(id, proxy)| describe_proxy(id, proxy))
-        .collect();
+    let all: Vec<Value> = all.iter().map(describe_proxy).collect();
     Json(json!({ "proxies": all }))
 }
 
@@ -56,7 +64,66 @@ async fn services(State(views): State<Views>) -> Json<Value> {
     Json(json!({ "services": services }))
 }
 
-fn describe_proxy(id: &str, proxy: &Proxy) -> Value {
+/// What an events request may ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    /// Only what is newer than the event of this id.
+    #[serde(default)]
+    after: u64,
+    /// If there is nothing yet, wait for it this many seconds.
+    #[serde(default)]
+    wait: u64,
+}
+
+/// What happened, oldest first.
+async fn events(
+    State(views): State<Views>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|error| {
+        let message = format!(
+            "{}; the parameters are after=ID, the id of an event, and wait=SECONDS",
+            error.body_text()
+        );
+        ApiError::new(Reason::BadRequest, message)
+    })?;
+    let mut last = views.events.last();
+    let news = last.wait_for(|id| *id > query.after);
+    tokio::select! {
+        // There are news, or it is not worth waiting for them any more.
+        _ = tokio::time::timeout(Duration::from_secs(query.wait.min(LONGEST_WAIT)), news) => {}
+        () = views.shutdown.wait() => {}
+    }
+    let events: Vec<Value> = views
+        .events
+        .since(query.after)
+        .iter()
+        .map(describe_event)
+        .collect();
+    Ok(Json(json!({ "events": events })))
+}
+
+/// An event as JSON.
+pub(crate) fn describe_event(event: &Event) -> Value {
+    let level = if event.kind.is_warning() {
+        "warning"
+    } else {
+        "info"
+    };
+    json!({
+        "id": event.id,
+        "time": rfc3339(event.time),
+        "kind": event.kind.as_str(),
+        "level": level,
+        "subject": event.subject,
+        "message": event.message,
+        "count": event.count,
+        "firstTime": rfc3339(event.first),
+    })
+}
+
+fn describe_proxy(proxy: &Proxy) -> Value {
     let node = &proxy.node;
     let kind = match node.kind {
         ProxyKind::Sidecar => "sidecar",
@@ -68,7 +135,8 @@ fn describe_proxy(id: &str, proxy: &Proxy) -> Value {
         .map(|(resource_type, status)| (name_of(*resource_type), describe_type(status)))
         .collect();
     json!({
-        "id": id,
+        "id": proxy.id,
+        "identity": proxy.identity.to_string(),
         "kind": kind,
         "namespace": node.namespace,
         "workload": node.workload_name,

@@ -16,14 +16,16 @@ use std::time::Duration;
 
 use mesh_compile::Instance;
 use mesh_config::Config;
+use mesh_identity::SpiffeId;
 use mesh_process::Shutdown;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use admit::{admit, may_speak_for};
 pub(crate) use service::RegistryService;
-pub(crate) use table::{Arrival, GRACE, LEASE, Registered, StreamId, Table};
+pub(crate) use table::{Arrival, Ended, GRACE, LEASE, Registered, StreamId, Table};
 
+use crate::events::Events;
 use crate::store::{DiskError, read_json, write_json};
 
 /// How long changes are gathered before the file is written. Who registers and is forgotten by a crash in
@@ -37,6 +39,7 @@ pub(crate) struct Registry {
     /// Counts the changes of who is there.
     changes: watch::Sender<u64>,
     file: PathBuf,
+    events: Events,
 }
 
 /// Why an instance may not have its name.
@@ -57,7 +60,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`DiskError`] if the file is damaged or cannot be read.
-    pub(crate) fn open(state_dir: &Path) -> Result<Arc<Self>, DiskError> {
+    pub(crate) fn open(state_dir: &Path, events: Events) -> Result<Arc<Self>, DiskError> {
         let file = state_dir.join("registry.json");
         let way_out = "remove it: running agents register again by themselves";
         let earlier: Vec<Registered> = read_json(&file, way_out)?.unwrap_or_default();
@@ -72,6 +75,7 @@ impl Registry {
             table: Mutex::new(Table::restored(earlier, Instant::now())),
             changes: watch::Sender::new(0),
             file,
+            events,
         }))
     }
 
@@ -132,10 +136,17 @@ impl Registry {
                 );
             }
         }
+        self.events.registered(instance, arrival);
         if differs {
             self.changed();
         }
         Ok(stream)
+    }
+
+    /// Somebody may not register.
+    pub(crate) fn refused(&self, peer: &SpiffeId, reason: &str) {
+        tracing::warn!(%peer, reason, "registration refused");
+        self.events.registration_refused(peer, reason);
     }
 
     /// A stream renews its lease.
@@ -145,6 +156,7 @@ impl Registry {
                 namespace, name, ..
             } = &registered.instance;
             tracing::info!(namespace, name, "instance is heard of again");
+            self.events.heard_of_again(&registered.instance);
             self.changed();
         }
     }
@@ -156,13 +168,16 @@ impl Registry {
                 namespace, name, ..
             } = &registered.instance;
             tracing::info!(namespace, name, "instance left");
+            self.events.left(&registered.instance);
             self.changed();
         }
     }
 
     /// A stream broke; the lease decides.
     pub(crate) fn broken(&self, stream: StreamId, registered: &Registered) {
-        self.lock().broken(stream, registered);
+        if self.lock().broken(stream, registered) {
+            self.events.lost(&registered.instance);
+        }
     }
 
     /// Ends leases and keeps the file up to date, until the stop.
@@ -189,12 +204,16 @@ impl Registry {
 
     fn expire(&self) {
         let gone = self.lock().expire(Instant::now());
-        for (namespace, name) in &gone {
+        for (instance, ended) in &gone {
+            let Instance {
+                namespace, name, ..
+            } = instance;
             tracing::warn!(
                 namespace,
                 name,
                 "instance was not heard of for too long and is gone"
             );
+            self.events.gone(instance, *ended);
         }
         if !gone.is_empty() {
             self.changed();

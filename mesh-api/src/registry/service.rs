@@ -65,11 +65,11 @@ impl RegistryApi for RegistryService {
             .ok_or_else(|| {
                 Status::invalid_argument("the stream ended before it named an instance")
             })?;
-        let registered = self.admit(&peer, first).inspect_err(|refused| {
-            tracing::warn!(%peer, reason = refused.message(), "registration refused");
-        })?;
+        let registered = self.admit(&peer, first);
+        let registered =
+            registered.inspect_err(|refused| self.registry.refused(&peer, refused.message()))?;
         let stream = self.registry.register(&registered).map_err(|taken| {
-            tracing::warn!(%peer, reason = %taken, "registration refused");
+            self.registry.refused(&peer, &taken.to_string());
             Status::already_exists(taken.to_string())
         })?;
         let (answers, answered) = mpsc::channel(UNREAD);

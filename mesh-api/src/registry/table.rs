@@ -47,12 +47,32 @@ pub(crate) enum Arrival {
     Replaced,
 }
 
+/// Why an instance is gone that did not say goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its stream broke, and no new one came in time.
+    Broken,
+    /// Its stream fell silent.
+    Silent,
+    /// It did not come back after a restart of the control plane.
+    NotBack,
+}
+
 #[derive(Debug)]
 struct Entry {
     registered: Registered,
-    /// The stream that renews it; none for one that was read from disk.
-    stream: Option<StreamId>,
+    holder: Holder,
     expires: Instant,
+}
+
+/// Who renews an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Stream(StreamId),
+    /// Nobody any more: the stream broke.
+    Broken,
+    /// Nobody yet: it was read from disk.
+    Earlier,
 }
 
 /// The leases.
@@ -69,7 +89,7 @@ impl Table {
         let entries = earlier.into_iter().map(|registered| {
             let entry = Entry {
                 registered,
-                stream: None,
+                holder: Holder::Earlier,
                 expires: now + GRACE,
             };
             (name_of(&entry.registered), entry)
@@ -86,13 +106,13 @@ impl Table {
         let stream = StreamId(self.streams);
         let entry = Entry {
             registered,
-            stream: Some(stream),
+            holder: Holder::Stream(stream),
             expires: now + LEASE,
         };
         let arrival = match self.entries.insert(name_of(&entry.registered), entry) {
             None => Arrival::New,
-            Some(Entry { stream: None, .. }) => Arrival::Back,
-            Some(_) => Arrival::Replaced,
+            Some(earlier) if matches!(earlier.holder, Holder::Stream(_)) => Arrival::Replaced,
+            Some(_) => Arrival::Back,
         };
         (stream, arrival)
     }
@@ -108,14 +128,14 @@ impl Table {
         let name = name_of(registered);
         let expires = now + LEASE;
         if let Some(entry) = self.entries.get_mut(&name) {
-            if entry.stream == Some(stream) {
+            if entry.holder == Holder::Stream(stream) {
                 entry.expires = expires;
             }
             return false;
         }
         let entry = Entry {
             registered: registered.clone(),
-            stream: Some(stream),
+            holder: Holder::Stream(stream),
             expires,
         };
         self.entries.insert(name, entry);
@@ -125,7 +145,7 @@ impl Table {
     /// A stream ended because its client wants to leave. Answers whether that changed who is there.
     pub(crate) fn leave(&mut self, stream: StreamId, registered: &Registered) -> bool {
         let name = name_of(registered);
-        if self.owner(&name) == Some(stream) {
+        if self.owner(&name) == Some(Holder::Stream(stream)) {
             self.entries.remove(&name);
             return true;
         }
@@ -133,27 +153,29 @@ impl Table {
     }
 
     /// A stream broke: its instance stays for what is left of the lease, and the name counts as free for
-    /// the next one.
-    pub(crate) fn broken(&mut self, stream: StreamId, registered: &Registered) {
+    /// the next one. Answers whether it was this stream's.
+    pub(crate) fn broken(&mut self, stream: StreamId, registered: &Registered) -> bool {
         if let Some(entry) = self.entries.get_mut(&name_of(registered))
-            && entry.stream == Some(stream)
+            && entry.holder == Holder::Stream(stream)
         {
-            entry.stream = None;
+            entry.holder = Holder::Broken;
+            return true;
         }
+        false
     }
 
-    /// Takes away what has run out and answers what that was.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<InstanceName> {
-        let gone: Vec<InstanceName> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.expires <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in &gone {
-            self.entries.remove(name);
-        }
-        gone
+    /// Takes away what has run out and answers what that was, and why.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(Instance, Ended)> {
+        let expired = self.entries.extract_if(.., |_, entry| entry.expires <= now);
+        let ended = |(_, entry): (InstanceName, Entry)| {
+            let why = match entry.holder {
+                Holder::Stream(_) => Ended::Silent,
+                Holder::Broken => Ended::Broken,
+                Holder::Earlier => Ended::NotBack,
+            };
+            (entry.registered.instance, why)
+        };
+        expired.map(ended).collect()
     }
 
     /// When the next lease runs out.
@@ -174,8 +196,8 @@ impl Table {
         self.entries.get(&name).map(|entry| &entry.registered)
     }
 
-    fn owner(&self, name: &InstanceName) -> Option<StreamId> {
-        self.entries.get(name)?.stream
+    fn owner(&self, name: &InstanceName) -> Option<Holder> {
+        Some(self.entries.get(name)?.holder)
     }
 }
 

@@ -54,7 +54,7 @@ fn names(registry: &Registry) -> Vec<String> {
 
 /// A registry whose leases run, and what stops it.
 fn running(state: &Path) -> (Arc<Registry>, Shutdown, tokio::task::JoinHandle<()>) {
-    let registry = Registry::open(state).unwrap();
+    let registry = Registry::open(state, Events::new()).unwrap();
     let shutdown = Shutdown::new();
     let task = tokio::spawn(Arc::clone(&registry).run(shutdown.clone()));
     (registry, shutdown, task)
@@ -253,7 +253,9 @@ async fn registrations_reach_the_disk_soon() {
     assert!(text.contains("\"inboundPort\": 15006"), "{text}");
 
     std::fs::write(state.path().join("registry.json"), &text[..text.len() / 2]).unwrap();
-    let error = Registry::open(state.path()).unwrap_err().to_string();
+    let error = Registry::open(state.path(), Events::new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("registry.json is damaged"), "{error}");
     assert!(error.contains("remove it"), "{error}");
 }
@@ -273,7 +275,7 @@ async fn an_instance_is_there_only_while_its_group_is() {
 #[tokio::test(start_paused = true)]
 async fn nobody_pushes_out_an_instance_of_another_account() {
     let directory = tempfile::tempdir().unwrap();
-    let registry = Registry::open(directory.path()).unwrap();
+    let registry = Registry::open(directory.path(), Events::new()).unwrap();
     let victim = registered("a");
     registry.register(&victim).unwrap();
     let thief = Registered {
@@ -284,4 +286,54 @@ async fn nobody_pushes_out_an_instance_of_another_account() {
     assert!(refused.contains("--workload-name"), "{refused}");
     // A second process of the same workload may.
     registry.register(&victim).unwrap();
+}
+
+#[tokio::test]
+async fn what_becomes_of_an_instance_is_told_with_its_reason() {
+    let state = tempfile::tempdir().unwrap();
+    let events = Events::new();
+    let earlier = vec![registered("earlier")];
+    write_json(&state.path().join("registry.json"), &earlier).unwrap();
+    let registry = Registry::open(state.path(), events.clone()).unwrap();
+    let (broken, silent) = (registered("broken"), registered("silent"));
+    let stream = registry.register(&broken).unwrap();
+    registry.register(&silent).unwrap();
+    registry.broken(stream, &broken);
+    // Only the first end of a stream means something.
+    registry.broken(stream, &broken);
+    pause();
+    advance(GRACE).await;
+    registry.expire();
+    let told: Vec<(&str, String)> = events
+        .since(0)
+        .into_iter()
+        .map(|event| (event.kind.as_str(), event.message))
+        .collect();
+    let told: Vec<(&str, &str)> = told
+        .iter()
+        .map(|(kind, message)| (*kind, message.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("workload-joined", "broken (shop) has joined the mesh"),
+            ("workload-joined", "silent (shop) has joined the mesh"),
+            (
+                "workload-lost",
+                "the connection to the agent of broken (shop) broke; the workload stays a destination for up to 10 s while it may come back"
+            ),
+            (
+                "workload-gone",
+                "broken (shop) is gone: its agent's connection broke and it did not come back within 10 s"
+            ),
+            (
+                "workload-gone",
+                "earlier (shop) is gone: it did not come back within 15 s of mesh-api's start"
+            ),
+            (
+                "workload-gone",
+                "silent (shop) is gone: its agent was not heard of for 10 s"
+            ),
+        ]
+    );
 }

@@ -37,6 +37,12 @@ pub(crate) use stamp::{shown_as, text};
 pub(crate) use view::View;
 use writer::Writer;
 
+use crate::events::{EventKind, Events};
+
+/// How events name where a change came from.
+const FROM_API: &str = "over the config API";
+const FROM_DIRECTORY: &str = "in the configuration directory";
+
 /// A write that happened, or would have in a dry run.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
@@ -62,6 +68,7 @@ pub(crate) struct Precondition {
 pub(crate) struct Store {
     writer: Mutex<Writer>,
     view: watch::Sender<Arc<View>>,
+    events: Events,
 }
 
 impl Store {
@@ -71,7 +78,7 @@ impl Store {
     ///
     /// [`DiskError`], also when another process has the directory or a file is damaged; nothing is then
     /// changed.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, DiskError> {
+    pub(crate) fn open(state_dir: &Path, events: Events) -> Result<Self, DiskError> {
         let (disk, found, revision) = Disk::open(state_dir)?;
         let mut stored = Config::default();
         for (path, value) in found {
@@ -93,12 +100,13 @@ impl Store {
             disk,
             revision,
             stored,
-            directory: Config::default(),
+            directory: None,
         };
         let view = watch::Sender::new(Arc::new(writer.view()));
         Ok(Self {
             writer: Mutex::new(writer),
             view,
+            events,
         })
     }
 
@@ -184,7 +192,7 @@ impl Store {
         after.remove(key);
         let in_directory = |finding: &Finding| {
             let holder = finding.object.as_ref();
-            holder.is_some_and(|holder| writer.directory.get(holder).is_some())
+            holder.is_some_and(|holder| writer.in_directory(holder).is_some())
         };
         let broken = newly_broken(&before, &after, &[key]);
         let (needed_by, warnings): (Vec<_>, Vec<_>) = broken.into_iter().partition(in_directory);
@@ -205,6 +213,8 @@ impl Store {
             writer.stored.remove(key);
             tracing::info!(object = %key, "object deleted");
             self.show(&writer);
+            self.events
+                .objects(&[(key, EventKind::ObjectDeleted)], FROM_API);
         }
         Ok(Written {
             object,
@@ -222,7 +232,7 @@ impl Store {
     pub(crate) fn replace_directory(&self, objects: Vec<Object>) -> Result<Vec<Finding>, Refusal> {
         let mut writer = self.lock();
         let next = writer.revision + 1;
-        let mut changed = false;
+        let mut changes: Vec<(ObjectKey, EventKind)> = Vec::new();
         let mut directory = Config::default();
         for object in objects {
             let key = object.key();
@@ -232,14 +242,17 @@ impl Store {
                 revision: next,
                 created: None,
             };
-            let (object, action) = stamp(object, writer.directory.get(&key), &stamped);
-            changed |= action != Action::Unchanged;
+            let (object, action) = stamp(object, writer.in_directory(&key), &stamped);
+            changes.extend(EventKind::of(action).map(|kind| (key.clone(), kind)));
             if action != Action::Unchanged && writer.stored.get(&key).is_some() {
                 tracing::warn!(object = %key, "the configuration directory hides the object of this name that came over HTTP");
             }
             directory.insert(placed(&object, origin));
         }
-        changed |= directory.len() != writer.directory.len();
+        let before = writer.directory.iter().flat_map(Config::iter);
+        let removed = before.map(|object| object.key());
+        let removed = removed.filter(|key| directory.get(key).is_none());
+        changes.extend(removed.map(|key| (key, EventKind::ObjectDeleted)));
 
         let mut config = writer.stored.clone();
         config.extend(directory.iter().cloned());
@@ -248,18 +261,24 @@ impl Store {
             return Err(Refusal::Invalid(errors));
         }
         // Files cannot be refused for the sake of what came over HTTP, but it must not break in silence.
-        let touched: Vec<ObjectKey> = (writer.directory.iter().chain(directory.iter()))
+        let before = writer.directory.iter().flat_map(Config::iter);
+        let touched: Vec<ObjectKey> = (before.chain(directory.iter()))
             .map(|object| object.key())
             .collect();
         let touched: Vec<&ObjectKey> = touched.iter().collect();
         warnings.extend(newly_broken(&writer.config(), &config, &touched));
-        if changed {
+        if !changes.is_empty() {
             writer.disk.reserve(next)?;
             writer.revision = next;
         }
         // Shown even when nothing changed but the places: they are part of messages.
-        writer.directory = directory;
+        let earlier = writer.directory.replace(directory);
         self.show(&writer);
+        // What it holds at the start is no change.
+        if earlier.is_some() {
+            let changes: Vec<_> = changes.iter().map(|(key, kind)| (key, *kind)).collect();
+            self.events.objects(&changes, FROM_DIRECTORY);
+        }
         Ok(warnings)
     }
 
@@ -348,6 +367,13 @@ impl Store {
             .stored
             .extend(changed().map(|object| placed(object, None)));
         self.show(writer);
+        let keys: Vec<(ObjectKey, Action)> = (written.iter())
+            .map(|one| (one.object.key(), one.action))
+            .collect();
+        let changes: Vec<(&ObjectKey, EventKind)> = (keys.iter())
+            .filter_map(|(key, action)| Some((key, EventKind::of(*action)?)))
+            .collect();
+        self.events.objects(&changes, FROM_API);
         Ok(())
     }
 

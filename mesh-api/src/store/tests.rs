@@ -65,7 +65,7 @@ fn version(written: &Written) -> u64 {
 #[test]
 fn an_object_lives_from_create_to_delete() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let created = store.create(object(SERVICE), false).unwrap();
     assert_eq!(created.action, Action::Created);
     let metadata = &created.object.raw["metadata"];
@@ -131,7 +131,7 @@ fn an_object_lives_from_create_to_delete() {
 #[test]
 fn a_write_that_is_based_on_an_old_version_conflicts() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let first = version(&store.create(object(SERVICE), false).unwrap()).to_string();
     let changed = SERVICE.replace("port: 80", "port: 81");
     let second = store
@@ -172,7 +172,7 @@ fn a_write_that_is_based_on_an_old_version_conflicts() {
 #[test]
 fn objects_and_versions_survive_a_restart() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store
         .apply(objects(&format!("{SERVICE}---{RULE}")), false)
         .unwrap();
@@ -189,7 +189,7 @@ fn objects_and_versions_survive_a_restart() {
     let last = store.view().revision;
     drop(store);
 
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let view = store.view();
     assert_eq!(view.config.len(), 1);
     assert_eq!(
@@ -203,7 +203,7 @@ fn objects_and_versions_survive_a_restart() {
 #[test]
 fn objects_that_need_each_other_come_in_any_order_and_together() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let alone = store.create(object(ROUTE), false).unwrap_err();
     assert!(matches!(alone, Refusal::Invalid(_)), "{alone}");
     assert_eq!(store.view().config.len(), 0);
@@ -221,7 +221,7 @@ fn objects_that_need_each_other_come_in_any_order_and_together() {
 #[test]
 fn one_wrong_object_of_many_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let wrong = ROUTE.replace("host: web", "host: nowhere");
     let before = store.view().revision;
     let refused = store
@@ -231,13 +231,20 @@ fn one_wrong_object_of_many_changes_nothing() {
     assert_eq!(store.view().config.len(), 0);
     assert_eq!(store.view().revision, before);
     drop(store);
-    assert_eq!(Store::open(state.path()).unwrap().view().config.len(), 0);
+    assert_eq!(
+        Store::open(state.path(), Events::new())
+            .unwrap()
+            .view()
+            .config
+            .len(),
+        0
+    );
 }
 
 #[test]
 fn a_dry_run_answers_and_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     let written = store.create(object(SERVICE), true).unwrap();
     assert_eq!(written.action, Action::Created);
     assert_eq!(store.view().config.len(), 0);
@@ -251,7 +258,7 @@ fn a_dry_run_answers_and_changes_nothing() {
 #[test]
 fn a_rule_cannot_take_away_a_subset_that_a_route_needs() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store
         .apply(objects(&format!("{SERVICE}---{RULE}---{ROUTE}")), false)
         .unwrap();
@@ -289,7 +296,7 @@ fn a_rule_cannot_take_away_a_subset_that_a_route_needs() {
 #[test]
 fn the_directory_is_read_only_and_hides_the_rest() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store
         .create(object(&SERVICE.replace("port: 80", "port: 81")), false)
         .unwrap();
@@ -342,7 +349,7 @@ fn the_directory_is_read_only_and_hides_the_rest() {
 #[test]
 fn a_broken_directory_leaves_the_last_good_one_and_deletion_does_not_break_it() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store.create(object(SERVICE), false).unwrap();
     store
         .replace_directory(objects(&format!("{RULE}---{ROUTE}")))
@@ -364,7 +371,7 @@ fn a_broken_directory_leaves_the_last_good_one_and_deletion_does_not_break_it() 
 #[test]
 fn a_directory_that_breaks_what_came_over_http_says_so_once() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store.replace_directory(objects(SERVICE)).unwrap();
     store.create(object(ROUTE), false).unwrap();
     let warnings = store.replace_directory(Vec::new()).unwrap();
@@ -377,16 +384,20 @@ fn a_directory_that_breaks_what_came_over_http_says_so_once() {
 #[test]
 fn a_file_that_is_not_what_its_name_says_is_refused() {
     let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).unwrap();
+    let store = Store::open(state.path(), Events::new()).unwrap();
     store.create(object(SERVICE), false).unwrap();
     drop(store);
     let directory = state.path().join("objects/core/services/default");
     fs::rename(directory.join("web.json"), directory.join("other.json")).unwrap();
-    let error = Store::open(state.path()).unwrap_err().to_string();
+    let error = Store::open(state.path(), Events::new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("other.json"), "{error}");
     assert!(error.contains("Service default/web"), "{error}");
 
     fs::write(directory.join("other.json"), "{\"kind\": \"Service\"}").unwrap();
-    let error = Store::open(state.path()).unwrap_err().to_string();
+    let error = Store::open(state.path(), Events::new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("other.json is damaged"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! What only one writer at a time may touch: the disk, and the two sets of objects.
 
 use mesh_config::Config;
-use mesh_config::model::{ObjectKey, Origin};
+use mesh_config::model::{ObjectKey, Origin, SharedObject};
 
 use super::disk::Disk;
 use super::{Refusal, View};
@@ -13,17 +13,21 @@ pub(super) struct Writer {
     pub(super) revision: u64,
     /// What came over HTTP.
     pub(super) stored: Config,
-    /// What the configuration directory holds.
-    pub(super) directory: Config,
+    /// What the configuration directory holds; nothing before it was read.
+    pub(super) directory: Option<Config>,
 }
 
 impl Writer {
     pub(super) fn holds(&self, key: &ObjectKey) -> bool {
-        self.directory.get(key).is_some() || self.stored.get(key).is_some()
+        self.in_directory(key).is_some() || self.stored.get(key).is_some()
+    }
+
+    pub(super) fn in_directory(&self, key: &ObjectKey) -> Option<&SharedObject> {
+        self.directory.as_ref()?.get(key)
     }
 
     pub(super) fn file_of(&self, key: &ObjectKey) -> Option<Origin> {
-        self.directory.get(key)?.origin.clone()
+        self.in_directory(key)?.origin.clone()
     }
 
     pub(super) fn check_not_in_a_file(&self, key: &ObjectKey) -> Result<(), Refusal> {
@@ -39,7 +43,7 @@ impl Writer {
     /// The directory's objects hide stored ones of the same name.
     pub(super) fn config(&self) -> Config {
         let mut config = self.stored.clone();
-        config.extend(self.directory.iter().cloned());
+        config.extend(self.directory.iter().flat_map(Config::iter).cloned());
         config
     }
 

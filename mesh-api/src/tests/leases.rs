@@ -174,5 +174,12 @@ async fn a_broken_connection_leaves_the_instance_to_its_lease() {
         .await
         .unwrap();
     assert_eq!(endpoint_ports(&proxy.client, cluster), [1001, 1002]);
+    let lost = plane.event("workload-lost", "shop/web-1").await;
+    assert_eq!(lost["level"], "warning");
+    let _lease = Lease::open(&plane, "web", instance("web-1", 1001))
+        .await
+        .unwrap();
+    let back = plane.event("workload-back", "shop/web-1").await;
+    assert!(back["id"].as_u64() > lost["id"].as_u64());
     plane.stop().await;
 }

@@ -2,6 +2,7 @@
 //! for each thing that it promises.
 
 mod discovery;
+mod events;
 mod leases;
 mod reports;
 mod starting;
@@ -157,6 +158,28 @@ impl Plane {
     async fn apply(&self, text: &str) {
         let (code, answer) = self.call("http", "POST", "/apply", text).await;
         assert_eq!(code, 200, "{answer}");
+    }
+
+    /// The newest event of a kind about a subject, once there is one.
+    async fn event(&self, kind: &str, subject: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut after = 0;
+        loop {
+            let path = format!("/api/mesh/events?after={after}&wait=5");
+            let answer = self.get(&path).await;
+            let events = answer["events"].as_array().unwrap();
+            let wanted = |event: &&Value| event["kind"] == kind && event["subject"] == subject;
+            if let Some(event) = events.iter().rev().find(wanted) {
+                return event.clone();
+            }
+            after = events
+                .last()
+                .map_or(after, |event| event["id"].as_u64().unwrap());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no {kind} of {subject}"
+            );
+        }
     }
 
     async fn endpoints(&self) -> Vec<String> {

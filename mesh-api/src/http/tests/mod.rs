@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::events::Events;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ROUTES: &str = "/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices";
@@ -48,7 +49,7 @@ struct Answer {
 impl Api {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(state.path()).unwrap());
+        let store = Arc::new(Store::open(state.path(), Events::new()).unwrap());
         let router = closed(config_api(Arc::clone(&store), Readiness::new()));
         Self {
             store,
