@@ -1,10 +1,12 @@
 //! `meshctl`: the command line beside the daemons.
 //!
-//! Each command is a module: [`apply`] hands configuration to `mesh-api`. Here stand only the arguments'
+//! Each command is a module: [`apply`] hands configuration to `mesh-api`,
+//! [`compose`] brings a Compose file into the mesh. Here stand only the arguments'
 //! way to them and a failure's way to the exit code.
 
 mod api;
 mod apply;
+mod compose;
 mod exit;
 
 use std::io::{self, Write as _};
@@ -24,6 +26,9 @@ struct Arguments {
 enum Command {
     /// Creates and updates objects: all that is named at once, or nothing
     Apply(apply::Arguments),
+    /// Brings a Compose file into the mesh, and out of it again
+    #[command(subcommand)]
+    Compose(compose::Command),
 }
 
 /// Why a command failed: one or more lines for the user, and the exit code.
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Apply(arguments) => apply::run(&arguments),
+        Command::Compose(command) => compose::run(&command),
     };
     match done {
         Ok(()) => ExitCode::from(exit::DONE),
