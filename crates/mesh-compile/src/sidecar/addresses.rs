@@ -88,6 +88,7 @@ fn served(mesh: &Mesh) -> impl Iterator<Item = (Ipv4Addr, &Service, &Port)> {
 }
 
 fn listeners(mesh: &Mesh, workload: &Workload) -> Vec<AtPort> {
+    let requests = requests();
     served(mesh)
         // A service could have chosen the address that is the sidecar's already.
         .filter(|(address, _, port)| {
@@ -103,7 +104,7 @@ fn listeners(mesh: &Mesh, workload: &Workload) -> Vec<AtPort> {
                 workload,
             );
             message.filter_chains = vec![match port.protocol {
-                Protocol::Http | Protocol::Http2 => requests(),
+                Protocol::Http | Protocol::Http2 => requests.clone(),
                 Protocol::Opaque => {
                     let cluster = names::cluster(names::OUTBOUND, number, None, &service.host);
                     tcp_chain(&cluster, &cluster)

@@ -1,12 +1,12 @@
 //! Resources in a form that a person can read and a snapshot can keep.
 
+mod routes;
+
 use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use mesh_xds::envoy::core::address::Address as AddressForm;
 use mesh_xds::envoy::core::socket_address::PortSpecifier;
-use mesh_xds::envoy::core::{
-    Address, TrafficDirection, TransportSocket, data_source, transport_socket,
-};
+use mesh_xds::envoy::core::{Address, TrafficDirection, TransportSocket, transport_socket};
 use mesh_xds::envoy::endpoint::lb_endpoint::HostIdentifier;
 use mesh_xds::envoy::endpoint::{ClusterLoadAssignment, LbEndpoint};
 use mesh_xds::envoy::http_connection_manager::HttpConnectionManager;
@@ -16,19 +16,16 @@ use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
     UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
 use mesh_xds::envoy::listener::{FilterChain, Listener, filter};
-use mesh_xds::envoy::matcher::string_matcher::MatchPattern;
 use mesh_xds::envoy::protobuf::Any;
-use mesh_xds::envoy::route::header_matcher::HeaderMatchSpecifier;
-use mesh_xds::envoy::route::route::Action;
-use mesh_xds::envoy::route::route_action::ClusterSpecifier;
-use mesh_xds::envoy::route::route_match::PathSpecifier;
-use mesh_xds::envoy::route::{HeaderMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost};
+use mesh_xds::envoy::route::RouteConfiguration;
 use mesh_xds::envoy::tcp_proxy::TcpProxy;
-use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier as TcpCluster;
+use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::envoy::tls::common_tls_context::ValidationContextType;
 use mesh_xds::envoy::tls::{CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext};
 use mesh_xds::{Discoverable, ResourceSet, Workload, metadata, unpack};
 use serde_json::{Map, Value, json};
+
+use self::routes::{pattern_text, route, route_configuration};
 
 /// All resources.
 pub(crate) fn summary(set: &ResourceSet) -> Value {
@@ -289,7 +286,7 @@ fn chain(message: &FilterChain) -> Value {
 
 /// The cluster, provided that nothing else is said.
 fn tcp(proxy: &TcpProxy) -> String {
-    let Some(TcpCluster::Cluster(cluster)) = &proxy.cluster_specifier else {
+    let Some(ClusterSpecifier::Cluster(cluster)) = &proxy.cluster_specifier else {
         panic!("a TCP proxy has a cluster: {proxy:?}");
     };
     let nothing_else = TcpProxy {
@@ -318,92 +315,4 @@ fn manager(any: &Any) -> Value {
         "strangers": message.use_remote_address.is_some_and(|flag| flag.value),
         "routes": routes,
     })
-}
-
-fn route_configuration(message: &RouteConfiguration) -> Value {
-    let host = |host: &VirtualHost| {
-        json!({
-            "name": host.name,
-            "domains": host.domains.join(" "),
-            "routes": host.routes.iter().map(route).collect::<Vec<_>>(),
-        })
-    };
-    json!(message.virtual_hosts.iter().map(host).collect::<Vec<_>>())
-}
-
-/// `name: match => cluster`, or `=> 10 cluster, 90 cluster`, or `=> 501 "words"`.
-fn route(message: &Route) -> String {
-    let matcher = message
-        .r#match
-        .as_ref()
-        .map(route_match)
-        .unwrap_or_default();
-    let action = match &message.action {
-        Some(Action::Route(action)) => match &action.cluster_specifier {
-            Some(ClusterSpecifier::Cluster(cluster)) => cluster.clone(),
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                let targets = weighted.clusters.iter().map(|target| {
-                    let weight = target.weight.map_or(0, |weight| weight.value);
-                    format!("{weight} {}", target.name)
-                });
-                targets.collect::<Vec<_>>().join(", ")
-            }
-            _ => "nowhere".to_owned(),
-        },
-        Some(Action::DirectResponse(answer)) => {
-            let body = answer
-                .body
-                .as_ref()
-                .and_then(|body| body.specifier.as_ref());
-            let words = match body {
-                Some(data_source::Specifier::InlineString(words)) => words.trim_end(),
-                _ => "",
-            };
-            format!("{} {words:?}", answer.status)
-        }
-        _ => "nothing".to_owned(),
-    };
-    let name = match message.name.as_str() {
-        "" => String::new(),
-        name => format!("{name}: "),
-    };
-    format!("{name}{matcher} => {action}")
-}
-
-fn route_match(message: &RouteMatch) -> String {
-    let mut words = match &message.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) => format!("{prefix}*"),
-        Some(PathSpecifier::Path(path)) => path.clone(),
-        Some(PathSpecifier::SafeRegex(regex)) => format!("~{}", regex.regex),
-        _ => "no path".to_owned(),
-    };
-    if message.case_sensitive.is_some_and(|flag| !flag.value) {
-        words.push_str(" (any case)");
-    }
-    for header in &message.headers {
-        words.push_str(&header_match(header));
-    }
-    words
-}
-
-fn header_match(message: &HeaderMatcher) -> String {
-    let condition = match &message.header_match_specifier {
-        Some(HeaderMatchSpecifier::StringMatch(matcher)) => matcher
-            .match_pattern
-            .as_ref()
-            .map(pattern_text)
-            .unwrap_or_default(),
-        _ => "present".to_owned(),
-    };
-    let not = if message.invert_match { "!" } else { "" };
-    format!(" [{not}{} {condition}]", message.name)
-}
-
-fn pattern_text(pattern: &MatchPattern) -> String {
-    match pattern {
-        MatchPattern::Exact(text) => format!("={text}"),
-        MatchPattern::Prefix(text) => format!("{text}*"),
-        MatchPattern::SafeRegex(regex) => format!("~{}", regex.regex),
-        _ => "unexpected".to_owned(),
-    }
 }
