@@ -3,6 +3,7 @@
 use mesh_compile::{Model, Settings};
 use mesh_config::Config;
 use mesh_xds::ResourceType;
+use mesh_xds::node::NodeMetadata;
 
 use super::support::{config, gateway, group, instance, istio, service, sidecar};
 
@@ -19,6 +20,12 @@ fn yaml() -> String {
              http: [{{route: [{{destination: {{host: {app}, subset: v1}}}}]}}]}}"
         );
         yaml += &istio("VirtualService", "default", &app, &routes);
+    }
+    for name in ["db", "queue"] {
+        yaml += &format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+             spec: {{clusterIP: 127.0.0.2, ports: [{{name: tcp, port: 5432}}]}}\n"
+        );
     }
     yaml + &istio(
         "Gateway",
@@ -49,7 +56,11 @@ fn two_builds_are_equal_to_the_byte() {
     let first = Model::build(&objects, &instances, &settings);
     instances.reverse();
     let second = Model::build(&backwards, &instances, &settings);
-    for node in [sidecar("default", "app3"), gateway()] {
+    let by_name = NodeMetadata {
+        listen_services: true,
+        ..sidecar("default", "app3")
+    };
+    for node in [sidecar("default", "app3"), by_name, gateway()] {
         let set = first.resources_for(&node);
         for kind in ResourceType::ALL {
             assert_ne!(set.len(kind), 0, "{kind}");
