@@ -1,4 +1,4 @@
-//! From a listening socket to connections that speak HTTP.
+//! From a listening socket to connections of which is known what they speak.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::http::{self, limits};
-use crate::peer::Hello;
-use crate::snapshot::Listener;
+use crate::peer::{Hello, Protocol};
+use crate::snapshot::{Filter, Listener};
+use crate::tcp;
 use crate::tls::{self, AcceptError};
 use crate::wire::{Socket, Watch, Wire};
 use crate::worker::{Greeting, Worker};
@@ -138,7 +139,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's life: what it speaks, who is there, then HTTP until its end.
+/// A connection's life: what it speaks, who is there, then its requests or its session until its end.
 async fn connection(
     worker: &Arc<Worker>,
     name: &Arc<str>,
@@ -152,12 +153,18 @@ async fn connection(
     let (hello, socket, read) = greeting.await.map_err(|_| AcceptError::Timeout)??;
     let admitted = worker.admit(hello).ok_or(AcceptError::NoPlace)?;
     drop(greeted);
-    let wire = Wire::new(socket, read, admitted.peer.clone());
-    http::serve(worker.clone(), admitted.peer.clone(), wire).await;
+    let (worker, peer) = (worker.clone(), admitted.peer.clone());
+    if peer.hello.protocol == Protocol::Tcp {
+        tcp::serve(worker, peer, socket).await;
+    } else {
+        let wire = Wire::new(socket, read, peer.clone());
+        http::serve(worker, peer, wire).await;
+    }
     Ok(())
 }
 
-/// Finds out who is there and what is spoken. In plain text that takes the first bytes.
+/// Finds out who is there and what is spoken. HTTP in plain text is told by its first bytes; a session is
+/// what its chain says, since with some protocols the server speaks first.
 async fn greet(
     worker: &Worker,
     name: &Arc<str>,
@@ -174,11 +181,15 @@ async fn greet(
             tls: true,
             principal: accepted.principal.map(|id| worker.intern(id.as_str())),
             proven_until: accepted.proven_until,
-            http2: accepted.http2,
+            protocol: accepted.protocol,
         };
         Ok((hello, Socket::Tls(Box::new(accepted.stream)), Bytes::new()))
     } else {
-        let (http2, read, stream) = http::detect(stream).await?;
+        let chain = listener.chain_for(None).ok_or(AcceptError::NoPlace)?;
+        let (protocol, read, stream) = match chain.filter {
+            Filter::Http(_) => http::detect(stream).await?,
+            Filter::Tcp(_) => (Protocol::Tcp, Bytes::new(), stream),
+        };
         let hello = Hello {
             listener: name.clone(),
             server_name: None,
@@ -186,7 +197,7 @@ async fn greet(
             tls: false,
             principal: None,
             proven_until: None,
-            http2,
+            protocol,
         };
         Ok((hello, Socket::Plain(stream), read))
     }

@@ -19,7 +19,7 @@ use crate::grpc;
 use crate::peer::{Peer, Progress, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
-use crate::telemetry::{AccessLog, Facts, Measures, Security};
+use crate::telemetry::{AccessLog, Carried, Ends, Facts, Measures};
 use crate::upstream::{Lease, Meter, Outgoing};
 use crate::worker::Worker;
 
@@ -153,8 +153,7 @@ impl Exchange {
     /// The route's cluster does not exist.
     pub(crate) fn missing(&mut self, cluster: &Arc<str>) -> Fail {
         self.service = Some(self.worker.missing(cluster));
-        let cause = format!("the route's cluster {cluster:?} does not exist");
-        Fail::new(Flag::NoCluster, cause)
+        Fail::no_cluster(cluster)
     }
 
     pub(crate) fn chosen(&mut self, cluster: &Arc<Cluster>) {
@@ -277,49 +276,31 @@ impl Exchange {
             Some(cluster) => &cluster.service,
             None => self.service.as_ref().unwrap_or(&blanks.service),
         };
-        let common = Facts {
-            direction: standing.listener.direction,
-            source: &self.source,
-            source_principal: None,
-            destination: &blanks.workload,
-            destination_principal: None,
-            service,
-            grpc: self.grpc,
-            code: self.code,
-            grpc_status: self.grpc_status,
-            flags: self.flags,
-            security: Security::Unknown,
-        };
-        match standing.listener.direction {
+        let (source, own) = (&self.source, &standing.own_principal);
+        let ends = match standing.listener.direction {
             Direction::Outbound => {
-                let answered = self
-                    .lease
-                    .as_ref()
-                    .and_then(|l| l.origin.principal.as_ref());
-                Facts {
-                    source_principal: answered.map(|_| &standing.own_principal),
-                    destination: self
-                        .endpoint
-                        .as_ref()
-                        .map_or(&blanks.workload, |e| &e.workload),
-                    destination_principal: answered,
-                    ..common
-                }
+                let endpoint = self.endpoint.as_ref();
+                let destination = endpoint.map_or(&blanks.workload, |e| &e.workload);
+                let lease = self.lease.as_ref();
+                let answered = lease.and_then(|l| l.origin.principal.as_ref());
+                Ends::outbound(source, own, destination, answered)
             }
             Direction::Inbound => {
                 let verified = self.peer.hello.principal.as_ref();
-                Facts {
-                    source_principal: verified,
-                    destination: &standing.listener.workload,
-                    destination_principal: verified.map(|_| &standing.own_principal),
-                    security: if verified.is_some() {
-                        Security::MutualTls
-                    } else {
-                        Security::None
-                    },
-                    ..common
-                }
+                Ends::inbound(source, verified, &standing.listener.workload, own)
             }
+        };
+        Facts {
+            ends,
+            service,
+            carried: if self.grpc {
+                Carried::Grpc
+            } else {
+                Carried::Http
+            },
+            code: self.code,
+            grpc_status: self.grpc_status,
+            flags: self.flags,
         }
     }
 }

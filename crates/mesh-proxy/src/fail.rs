@@ -1,4 +1,4 @@
-//! Why a request got no answer from an application: Envoy's response flags, and what a client reads.
+//! Why a request got no answer from an application, or a session ended early: Envoy's response flags, and what a client reads.
 //!
 //! A [`Flag`] owns the status, the metric label, the log word and the advice; a `Fail` adds the
 //! cause of one case. The answer to a failed request is built in `exchange.rs`.
@@ -151,7 +151,7 @@ impl From<Flag> for Flags {
     }
 }
 
-/// One request's failure.
+/// The failure of one request, or of a session to begin.
 #[derive(Debug)]
 pub(crate) struct Fail {
     /// What kind of failure it is.
@@ -196,6 +196,12 @@ impl Fail {
             Flag::NoCluster,
             "none of the route's destinations has a weight",
         )
+    }
+
+    /// A destination that is not there.
+    pub(crate) fn no_cluster(cluster: &str) -> Self {
+        let cause = format!("the cluster {cluster:?} does not exist");
+        Self::new(Flag::NoCluster, cause)
     }
 
     /// A cluster without endpoints.

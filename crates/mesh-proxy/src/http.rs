@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::exchange::Exchange;
-use crate::peer::{Order, Peer};
+use crate::peer::{Order, Peer, Protocol};
 use crate::pipeline;
 use crate::wire::Wire;
 use crate::worker::Worker;
@@ -71,7 +71,7 @@ pub(crate) mod limits {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Tells HTTP/2 from HTTP/1 in plain text by its first bytes, which are returned too.
-pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, TcpStream)> {
+pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(Protocol, Bytes, TcpStream)> {
     let mut read = BytesMut::with_capacity(1024);
     loop {
         if stream.read_buf(&mut read).await? == 0 {
@@ -79,10 +79,10 @@ pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, Tc
         }
         let known = read.len().min(PREFACE.len());
         if read[..known] != PREFACE[..known] {
-            return Ok((false, read.freeze(), stream));
+            return Ok((Protocol::Http1, read.freeze(), stream));
         }
         if known == PREFACE.len() {
-            return Ok((true, read.freeze(), stream));
+            return Ok((Protocol::Http2, read.freeze(), stream));
         }
     }
 }
@@ -90,7 +90,6 @@ pub(crate) async fn detect(mut stream: TcpStream) -> io::Result<(bool, Bytes, Tc
 /// Serves a connection until it ends or is told to.
 pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
     let io = TokioIo::new(wire);
-    let http2 = peer.hello.http2;
     let resets = if peer.is_mesh() {
         limits::MESH_RESETS
     } else {
@@ -100,7 +99,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, wire: Wire) {
         let (worker, peer) = (worker.clone(), peer.clone());
         service_fn(move |request| pipeline::serve(worker.clone(), peer.clone(), request))
     };
-    let ended = if http2 {
+    let ended = if peer.hello.protocol == Protocol::Http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(limits::STREAMS)
             .max_header_list_size(limits::HEADER_BYTES)

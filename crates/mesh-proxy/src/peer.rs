@@ -12,7 +12,7 @@ use http::header::HeaderValue;
 use mesh_xds::Workload;
 
 use crate::http::limits;
-use crate::snapshot::{Direction, FilterChain, Listener, Snapshot};
+use crate::snapshot::{Direction, Filter, Listener, Namesakes, Snapshot};
 use crate::steps::headers::{MESH_WORKLOAD, address};
 
 /// What is known of a client when its connection begins.
@@ -28,7 +28,23 @@ pub(crate) struct Hello {
     pub(crate) principal: Option<Arc<str>>,
     /// When that certificate ends. The handshake has checked it once; the connection may outlast it.
     pub(crate) proven_until: Option<SystemTime>,
-    pub(crate) http2: bool,
+    pub(crate) protocol: Protocol,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+    /// Bytes that nobody looks into: the connection is one session.
+    Tcp,
+}
+
+impl Protocol {
+    /// Is it what this filter takes?
+    pub(crate) fn fits(self, filter: &Filter) -> bool {
+        (self == Self::Tcp) == matches!(filter, Filter::Tcp(_))
+    }
 }
 
 /// A client's connection.
@@ -48,8 +64,10 @@ pub(crate) struct Peer {
     cancelled: AtomicU32,
     /// The worker's clock in seconds, which ticks once a second.
     clock: Arc<AtomicU64>,
-    /// When the last request ended, or the connection began.
+    /// When the last request ended, the last bytes of a session moved, or the connection began.
     idle_since: AtomicU64,
+    /// How long it may be idle, in seconds.
+    idle_limit: u64,
     /// When the first bytes of a request came whose head is not complete yet; 0 if none did.
     heard_at: AtomicU64,
 }
@@ -60,7 +78,7 @@ pub(crate) struct Peer {
 pub(crate) enum Order {
     /// Go on.
     None,
-    /// End when what is under way has ended.
+    /// End when what is under way has ended; a session is.
     Drain,
     /// End now.
     Close,
@@ -69,6 +87,10 @@ pub(crate) enum Order {
 impl Peer {
     pub(crate) fn new(hello: Hello, standing: Standing, clock: Arc<AtomicU64>) -> Self {
         let now = clock.load(Relaxed);
+        let idle_limit = match &standing.filter {
+            Filter::Http(_) => limits::IDLE_SECONDS,
+            Filter::Tcp(proxy) => proxy.idle_timeout.map_or(u64::MAX, |t| t.as_secs().max(1)),
+        };
         Self {
             client: address(hello.address.ip()),
             hello,
@@ -80,6 +102,7 @@ impl Peer {
             cancelled: AtomicU32::new(0),
             clock,
             idle_since: AtomicU64::new(now),
+            idle_limit,
             heard_at: AtomicU64::new(0),
         }
     }
@@ -125,6 +148,11 @@ impl Peer {
         if self.heard_at.load(Relaxed) == 0 && self.in_flight.load(Relaxed) == 0 {
             self.heard_at.store(self.clock.load(Relaxed), Relaxed);
         }
+    }
+
+    /// Bytes of a session moved.
+    pub(crate) fn moved(&self) {
+        self.idle_since.store(self.clock.load(Relaxed), Relaxed);
     }
 
     /// A request's head is complete.
@@ -184,28 +212,48 @@ impl Peer {
     pub(crate) fn tick(&self) {
         self.cancelled.store(0, Relaxed);
         self.order(self.overdue());
-        let unproven = |until: SystemTime| SystemTime::now() >= until;
-        if self.hello.proven_until.is_some_and(unproven) {
+        if self.has_expired() {
             // The client comes back with a certificate that is valid, or not at all.
-            self.order(Order::Drain);
+            self.order(match self.hello.protocol {
+                Protocol::Http1 | Protocol::Http2 => Order::Drain,
+                // A session has no end to wait for.
+                Protocol::Tcp => Order::Close,
+            });
         }
+    }
+
+    /// Is the certificate over that the client has shown?
+    pub(crate) fn has_expired(&self) -> bool {
+        let over = |until: SystemTime| SystemTime::now() >= until;
+        self.hello.proven_until.is_some_and(over)
     }
 
     /// What a connection deserves that keeps others waiting or has nothing to say.
     fn overdue(&self) -> Order {
         let now = self.clock.load(Relaxed);
+        let idle = now - self.idle_since.load(Relaxed);
+        if self.hello.protocol == Protocol::Tcp {
+            return if idle > self.idle_limit {
+                Order::Close
+            } else {
+                Order::None
+            };
+        }
         if self.in_flight.load(Relaxed) > 0 {
             // One stream cannot be cut without its connection: it is its client's as well.
             let stalled = self.watched().iter().any(|p| p.stands_still(now));
             return if stalled { Order::Close } else { Order::None };
         }
         let heard = self.heard_at.load(Relaxed);
-        if !self.hello.http2 && heard != 0 && now - heard > limits::HEADER_SECONDS {
+        if self.hello.protocol == Protocol::Http1
+            && heard != 0
+            && now - heard > limits::HEADER_SECONDS
+        {
             return Order::Close;
         }
-        match now - self.idle_since.load(Relaxed) {
-            idle if idle > limits::IDLE_SECONDS + limits::HEADER_SECONDS => Order::Close,
-            idle if idle > limits::IDLE_SECONDS => Order::Drain,
+        match idle {
+            idle if idle > self.idle_limit + limits::HEADER_SECONDS => Order::Close,
+            idle if idle > self.idle_limit => Order::Drain,
             _ => Order::None,
         }
     }
@@ -264,13 +312,13 @@ pub(crate) struct Standing {
     pub(crate) version: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) chain: Arc<FilterChain>,
+    pub(crate) filter: Filter,
     /// Who this proxy is.
     pub(crate) own_principal: Arc<str>,
     /// What our workload is called towards other proxies.
     pub(crate) caller: Option<HeaderValue>,
-    /// Who may be calling; empty on outbound listeners.
-    pub(crate) candidates: Vec<Arc<Workload>>,
+    /// Who may be calling; nobody on outbound listeners.
+    pub(crate) candidates: Option<Arc<Namesakes>>,
     /// Who is calling if it is none of them: a namespace at most.
     pub(crate) unknown: Arc<Workload>,
 }
@@ -282,8 +330,10 @@ impl Standing {
         if self.listener.direction == Direction::Outbound {
             return &self.listener.workload;
         }
-        match self.candidates.as_slice() {
-            [] => &self.unknown,
+        let Some(candidates) = &self.candidates else {
+            return &self.unknown;
+        };
+        match candidates.workloads.as_slice() {
             [only] => only,
             several => {
                 let named = headers.get(MESH_WORKLOAD).map(HeaderValue::as_bytes);
@@ -293,6 +343,16 @@ impl Standing {
                     .unwrap_or(&self.unknown)
             }
         }
+    }
+
+    /// The workload behind a session, whose bytes name nobody: the only one that the verified principal
+    /// may be, else what all of those have in common.
+    pub(crate) fn session_source(&self) -> &Arc<Workload> {
+        if self.listener.direction == Direction::Outbound {
+            return &self.listener.workload;
+        }
+        let candidates = self.candidates.as_ref();
+        candidates.map_or(&self.unknown, |namesakes| &namesakes.common)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::exchange::{Exchange, Reply};
 use crate::fail::Fail;
 use crate::peer::Peer;
-use crate::snapshot::{Action, Cluster};
+use crate::snapshot::{Action, Cluster, Filter};
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
 use crate::steps::{headers, intake, route, split};
@@ -50,7 +50,11 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         scheme: if x.peer.hello.tls { "https" } else { "http" },
         headers: &head.headers,
     };
-    let (host, route) = route::find(&at.chain.router, &question).ok_or_else(Fail::no_route)?;
+    let Filter::Http(router) = &at.filter else {
+        // Connections are placed by what they speak.
+        return Err(Fail::no_route());
+    };
+    let (host, route) = route::find(router, &question).ok_or_else(Fail::no_route)?;
     x.routed(host, route);
     let forward = match &route.action {
         Action::Forward(forward) => forward,

@@ -10,7 +10,8 @@ use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
-use crate::snapshot::Listener;
+use crate::peer::Protocol;
+use crate::snapshot::{Filter, Listener};
 
 /// The first byte of a TLS connection: a handshake record.
 const HANDSHAKE: u8 = 0x16;
@@ -51,7 +52,7 @@ pub(crate) struct Accepted {
     pub(crate) principal: Option<SpiffeId>,
     /// Until when that proof holds.
     pub(crate) proven_until: Option<SystemTime>,
-    pub(crate) http2: bool,
+    pub(crate) protocol: Protocol,
 }
 
 /// Does this connection begin with TLS? Only a listener that serves both has to look.
@@ -86,10 +87,8 @@ pub(crate) async fn accept(
         .await
         .map_err(AcceptError::Handshake)?;
     let server_name = start.client_hello().server_name().map(str::to_owned);
-    let config = listener
-        .chain_for(server_name.as_deref())
-        .and_then(|chain| chain.tls.clone());
-    let Some(config) = config else {
+    let chain = listener.chain_for(server_name.as_deref());
+    let Some((chain, config)) = chain.and_then(|chain| Some((chain, chain.tls.clone()?))) else {
         return Err(AcceptError::UnknownName(server_name));
     };
     let stream = start
@@ -98,12 +97,16 @@ pub(crate) async fn accept(
         .map_err(AcceptError::Handshake)?;
     let session = stream.get_ref().1;
     let (principal, proven_until) = (peer_id(session), peer_not_after(session));
-    let http2 = session.alpn_protocol() == Some(b"h2");
+    let protocol = match chain.filter {
+        Filter::Tcp(_) => Protocol::Tcp,
+        Filter::Http(_) if session.alpn_protocol() == Some(b"h2") => Protocol::Http2,
+        Filter::Http(_) => Protocol::Http1,
+    };
     Ok(Accepted {
         stream: stream.into(),
         server_name,
         principal,
         proven_until,
-        http2,
+        protocol,
     })
 }

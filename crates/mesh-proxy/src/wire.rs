@@ -30,6 +30,8 @@ pub(crate) enum Watch {
     Endpoint,
     /// Another proxy: it always reads, so unread bytes mean that it is gone.
     Proxy,
+    /// Either end of a session: it reads when its program reads.
+    Session,
 }
 
 /// Plain text or TLS.
@@ -54,8 +56,17 @@ impl Socket {
             Watch::Client => socket.set_tcp_user_timeout(Some(STUCK_AFTER))?,
             Watch::Endpoint => {}
             Watch::Proxy => socket.set_tcp_user_timeout(Some(DEAD_AFTER))?,
+            Watch::Session => socket.set_tcp_user_timeout(None)?,
         }
         Ok(())
+    }
+
+    /// The connection below.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
     }
 }
 

@@ -120,19 +120,16 @@ impl Worker {
         let view = lock(&self.view).clone();
         let listener = view.snapshot.listeners.get(&*hello.listener)?.clone();
         let chain = listener.chain_for(hello.server_name.as_deref())?;
-        let chain = chain.clone();
-        if chain.tls.is_some() != hello.tls {
+        if chain.tls.is_some() != hello.tls || !hello.protocol.fits(&chain.filter) {
             return None;
         }
+        let filter = chain.filter.clone();
         let (candidates, unknown) = match (&hello.principal, listener.direction) {
-            (Some(principal), Direction::Inbound) => {
-                let candidates = listener.peers.by_principal.get(&**principal);
-                (
-                    candidates.cloned().unwrap_or_default(),
-                    self.stranger(principal),
-                )
-            }
-            _ => (Vec::new(), self.blanks.workload.clone()),
+            (Some(principal), Direction::Inbound) => (
+                listener.peers.namesakes(principal).cloned(),
+                self.stranger(principal),
+            ),
+            _ => (None, self.blanks.workload.clone()),
         };
         Some(Standing {
             version: self.version.load(Relaxed),
@@ -140,7 +137,7 @@ impl Worker {
             own_principal: view.own_principal,
             snapshot: view.snapshot,
             listener,
-            chain,
+            filter,
             candidates,
             unknown,
         })

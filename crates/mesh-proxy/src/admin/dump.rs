@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::control::{Freshness, View};
 use crate::snapshot::compile::Held;
 use crate::snapshot::{
-    Action, Cluster, FilterChain, HeaderMatcher, HeaderName, Listener, PathMatcher, Route, Router,
-    Snapshot, ValueMatcher, VirtualHost,
+    Action, Cluster, Filter, FilterChain, FilterChains, HeaderMatcher, HeaderName, PathMatcher,
+    Route, Router, Snapshot, Split, ValueMatcher, VirtualHost,
 };
 
 /// Everything, with versions.
@@ -58,7 +58,7 @@ pub(super) fn listeners(view: &View) -> Value {
             "direction": format!("{:?}", listener.direction).to_lowercase(),
             "facesStrangers": listener.edge,
             "workload": listener.workload.name,
-            "chains": chains(listener),
+            "chains": chains(&listener.chains),
         })
     });
     listeners.collect()
@@ -104,18 +104,27 @@ fn versions<T>(held: &BTreeMap<String, Held<T>>) -> Value {
     Value::Object(pairs.collect())
 }
 
-fn chains(listener: &Listener) -> Value {
-    let exact: BTreeMap<_, _> = listener.chains.exact.iter().collect();
+fn chains(chains: &FilterChains) -> Value {
+    let exact: BTreeMap<_, _> = chains.exact.iter().collect();
     let exact = exact
         .into_iter()
         .map(|(name, chain)| (Some(name.clone()), chain));
-    let suffix = listener
-        .chains
-        .suffix
-        .iter()
-        .map(|(suffix, chain)| (Some(format!("*{suffix}")), chain));
-    let default = listener.chains.default.iter().map(|chain| (None, chain));
-    let chain = |(name, chain): (Option<String>, &Arc<FilterChain>)| json!({"serverName": name, "tls": chain.tls.is_some(), "routes": &*chain.router.name});
+    let suffix = chains.suffix.iter();
+    let suffix = suffix.map(|(suffix, chain)| (Some(format!("*{suffix}")), chain));
+    let default = chains.default.iter().map(|chain| (None, chain));
+    let chain = |(name, chain): (Option<String>, &Arc<FilterChain>)| {
+        let tls = chain.tls.is_some();
+        match &chain.filter {
+            Filter::Http(router) => {
+                json!({"serverName": name, "tls": tls, "protocol": "http", "routes": &*router.name})
+            }
+            Filter::Tcp(proxy) => json!({
+                "serverName": name, "tls": tls, "protocol": "tcp", "to": targets(&proxy.split),
+                "attempts": proxy.attempts,
+                "idleTimeout": proxy.idle_timeout.map(|t| humantime::format_duration(t).to_string()),
+            }),
+        }
+    };
     exact.chain(suffix).chain(default).map(chain).collect()
 }
 
@@ -126,7 +135,9 @@ fn routes(snapshot: &Snapshot) -> Value {
         let chains = &listener.chains;
         let suffix = chains.suffix.iter().map(|(_, chain)| chain);
         for chain in chains.exact.values().chain(suffix).chain(&chains.default) {
-            routers.insert(&chain.router.name, &chain.router);
+            if let Some(router) = chain.router() {
+                routers.insert(&router.name, router);
+            }
         }
     }
     let routers = routers.into_values().map(|router| {
@@ -186,16 +197,19 @@ fn route(route: &Route) -> Value {
     }
     let action = match &route.action {
         Action::Forward(forward) => {
-            let targets = forward.split.targets.iter();
-            let targets =
-                targets.map(|(name, weight)| json!({"cluster": &**name, "weight": weight}));
-            json!({"to": targets.collect::<Vec<_>>(), "retries": forward.retries})
+            json!({"to": targets(&forward.split), "retries": forward.retries})
         }
         Action::Direct { status, body } => {
             json!({"status": status.as_u16(), "body": String::from_utf8_lossy(body)})
         }
     };
     json!({"name": &*route.name, "match": conditions, "action": action})
+}
+
+fn targets(split: &Split) -> Value {
+    let targets = split.targets.iter();
+    let targets = targets.map(|(name, weight)| json!({"cluster": &**name, "weight": weight}));
+    targets.collect()
 }
 
 fn header(header: &HeaderMatcher) -> Value {
@@ -225,4 +239,33 @@ fn workload(workload: &Workload) -> Value {
         "name": workload.name, "namespace": workload.namespace, "version": workload.version,
         "principal": workload.principal,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::TcpProxy;
+
+    #[test]
+    fn chains_say_what_they_carry_and_where_to() {
+        let chain = |filter| Arc::new(FilterChain { tls: None, filter });
+        let proxy = TcpProxy {
+            split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
+            attempts: 3,
+            idle_timeout: Some(std::time::Duration::from_secs(3600)),
+        };
+        let chains = FilterChains {
+            exact: [("web".to_owned(), chain(Filter::Http(Arc::default())))].into(),
+            default: Some(chain(Filter::Tcp(Arc::new(proxy)))),
+            ..FilterChains::default()
+        };
+        let expected = json!([
+            {"serverName": "web", "tls": false, "protocol": "http", "routes": ""},
+            {
+                "serverName": null, "tls": false, "protocol": "tcp",
+                "to": [{"cluster": "outbound|3306||db", "weight": 1}], "attempts": 3, "idleTimeout": "1h",
+            },
+        ]);
+        assert_eq!(super::chains(&chains), expected);
+    }
 }

@@ -191,7 +191,7 @@ impl Mesh {
 /// Where requests to the listener `l` go.
 fn targets(snapshot: &Snapshot) -> Vec<String> {
     let listener = snapshot.listeners.get("l");
-    let any = listener.and_then(|listener| listener.chain_for(None)?.router.any.clone());
+    let any = listener.and_then(|listener| listener.chain_for(None)?.router()?.any.clone());
     let routes = any.map(|host| host.routes.clone()).unwrap_or_default();
     let names = routes.iter().flat_map(|route| match &route.action {
         Action::Forward(forward) => forward

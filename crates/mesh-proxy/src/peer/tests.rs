@@ -1,13 +1,32 @@
 //! What connections are told as time goes by, and for what their clients do.
 
 use super::*;
-use crate::snapshot::FilterChains;
+use crate::snapshot::{FilterChains, Split, TcpProxy};
 
 fn peer(http2: bool) -> Peer {
     peer_of(http2, true, None)
 }
 
 fn peer_of(http2: bool, edge: bool, principal: Option<&str>) -> Peer {
+    let protocol = if http2 {
+        Protocol::Http2
+    } else {
+        Protocol::Http1
+    };
+    peer_at(Filter::Http(Arc::default()), protocol, edge, principal)
+}
+
+/// A session that may be idle for a minute.
+fn session() -> Peer {
+    let proxy = TcpProxy {
+        split: Split::new(vec![("db".into(), 1)], 1),
+        attempts: 1,
+        idle_timeout: Some(std::time::Duration::from_secs(60)),
+    };
+    peer_at(Filter::Tcp(Arc::new(proxy)), Protocol::Tcp, true, None)
+}
+
+fn peer_at(filter: Filter, protocol: Protocol, edge: bool, principal: Option<&str>) -> Peer {
     let hello = Hello {
         listener: "listener".into(),
         server_name: None,
@@ -15,7 +34,7 @@ fn peer_of(http2: bool, edge: bool, principal: Option<&str>) -> Peer {
         tls: false,
         principal: principal.map(Arc::from),
         proven_until: None,
-        http2,
+        protocol,
     };
     let listener = Listener {
         name: "listener".into(),
@@ -27,18 +46,14 @@ fn peer_of(http2: bool, edge: bool, principal: Option<&str>) -> Peer {
         workload: Arc::default(),
         peers: Arc::default(),
     };
-    let chain = FilterChain {
-        tls: None,
-        router: Arc::default(),
-    };
     let standing = Standing {
         version: 1,
         snapshot: Arc::default(),
         listener: Arc::new(listener),
-        chain: Arc::new(chain),
+        filter,
         own_principal: "".into(),
         caller: None,
-        candidates: Vec::new(),
+        candidates: None,
         unknown: Arc::default(),
     };
     Peer::new(hello, standing, Arc::new(AtomicU64::new(1)))
@@ -121,6 +136,20 @@ fn a_proof_of_identity_holds_until_it_ends_also_under_load() {
     assert_eq!(after(&peer, 1), Order::None);
     peer.hello.proven_until = Some(SystemTime::now() - minute);
     assert_eq!(after(&peer, 1), Order::Drain);
+}
+
+#[test]
+fn a_session_ends_when_nothing_moves_or_its_proof_is_over() {
+    let peer = session();
+    assert_eq!(after(&peer, 60), Order::None);
+    peer.moved();
+    assert_eq!(after(&peer, 60), Order::None);
+    assert_eq!(after(&peer, 1), Order::Close);
+
+    let mut peer = session();
+    let second = std::time::Duration::from_secs(1);
+    peer.hello.proven_until = Some(SystemTime::now() - second);
+    assert_eq!(after(&peer, 1), Order::Close, "it has no end to wait for");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use mesh_xds::metadata;
 use mesh_xds::names::ClusterName;
 
 use super::endpoint::{self, Assignment};
-use super::field::{At, Refusal, sort_fields};
+use super::field::{At, Refusal, length, sort_fields};
 use super::transport::{self, Configurations};
 use super::{Balance, Cluster, ServiceName, UpstreamTls};
 use crate::upstream::ClusterState;
@@ -275,11 +275,8 @@ fn timeout(
     let Some(value) = value else {
         return Ok(CONNECT_TIMEOUT);
     };
-    let duration = u64::try_from(value.seconds)
+    length(at, value)
         .ok()
-        .zip(u32::try_from(value.nanos).ok())
-        .map(|(seconds, nanos)| Duration::new(seconds, nanos.min(999_999_999)));
-    duration
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| at.refuse("must be more than 0s"))
 }

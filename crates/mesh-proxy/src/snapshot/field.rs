@@ -123,6 +123,16 @@ pub(crate) fn must_be_unlimited(at: &At<'_>, limit: Option<&Duration>) -> Result
     }
 }
 
+/// Reads a length of time, which is never negative.
+pub(crate) fn length(at: &At<'_>, value: &Duration) -> Result<std::time::Duration, Refusal> {
+    let parts = u64::try_from(value.seconds)
+        .ok()
+        .zip(u32::try_from(value.nanos).ok());
+    parts
+        .map(|(seconds, nanos)| std::time::Duration::new(seconds, nanos.min(999_999_999)))
+        .ok_or_else(|| at.refuse("must not be negative"))
+}
+
 /// Reads an extension's configuration as the message that its type URL must name.
 pub(crate) fn unpack<M: Message + Name + Default>(at: &At<'_>, any: &Any) -> Result<M, Refusal> {
     if any.type_url != M::type_url() {

@@ -1,7 +1,7 @@
 //! Listeners: an Envoy `Listener` becomes a [`ListenerSpec`], and with its routers and sockets a
 //! [`Listener`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use mesh_xds::envoy::listener as pb;
 use mesh_xds::envoy::listener::filter::ConfigType;
 use mesh_xds::envoy::listener::listener_filter::ConfigType as ListenerFilterConfig;
 use mesh_xds::envoy::protobuf::BoolValue;
+use mesh_xds::envoy::tcp_proxy::TcpProxy as TcpProxyMessage;
 use mesh_xds::envoy::tls_inspector::TlsInspector;
 use mesh_xds::{Workload, metadata};
 use prost::Name;
@@ -19,7 +20,10 @@ use super::endpoint::host_and_port;
 use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
 use super::manager::{self, Routes};
 use super::transport::{self, Configurations};
-use super::{Direction, FilterChain, FilterChains, Listener, PeerDirectory, Router};
+use super::{
+    Direction, Filter, FilterChain, FilterChains, Listener, PeerDirectory, Router, TcpProxy,
+    tcp_proxy,
+};
 
 /// A listener that is valid by itself, without its routes and sockets.
 #[derive(Debug)]
@@ -41,32 +45,52 @@ struct ChainSpec {
     /// In lower case; empty if the chain takes connections whatever they ask for.
     server_names: Vec<String>,
     tls: Option<Arc<rustls::ServerConfig>>,
-    routes: Routes,
+    filter: FilterSpec,
+}
+
+#[derive(Debug)]
+enum FilterSpec {
+    Http(Routes),
+    Tcp(Arc<TcpProxy>),
 }
 
 impl ListenerSpec {
     /// The names of the route configurations that RDS must give.
     pub fn route_names(&self) -> BTreeSet<&str> {
-        let rds = self.chains.iter().filter_map(|chain| match &chain.routes {
-            Routes::Rds(name) => Some(name.as_str()),
-            Routes::Inline(_) => None,
+        let rds = self.chains.iter().filter_map(|chain| match &chain.filter {
+            FilterSpec::Http(Routes::Rds(name)) => Some(name.as_str()),
+            FilterSpec::Http(Routes::Inline(_)) | FilterSpec::Tcp(_) => None,
         });
         rds.collect()
     }
 
-    /// The clusters of routes that are part of the listener itself.
+    /// The clusters that the listener itself names: of sessions, and of routes that are part of it.
     pub(super) fn inline_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        let inline = self.chains.iter().filter_map(|chain| match &chain.routes {
-            Routes::Inline(spec) => Some(&spec.clusters),
-            Routes::Rds(_) => None,
-        });
-        inline.flatten()
+        self.chains.iter().flat_map(|chain| {
+            let (routes, sessions) = match &chain.filter {
+                FilterSpec::Http(Routes::Inline(spec)) => (Some(&spec.clusters), None),
+                FilterSpec::Http(Routes::Rds(_)) => (None, None),
+                FilterSpec::Tcp(proxy) => (None, Some(&proxy.split.targets)),
+            };
+            let sessions = sessions.into_iter().flatten().map(|(name, _)| name);
+            routes.into_iter().flatten().chain(sessions)
+        })
     }
 
     /// Its route configurations that are part of itself.
     fn inline_router(&self, name: &str) -> Option<&Router> {
-        self.chains.iter().find_map(|chain| match &chain.routes {
-            Routes::Inline(spec) if &*spec.router.name == name => Some(&*spec.router),
+        self.chains.iter().find_map(|chain| match &chain.filter {
+            FilterSpec::Http(Routes::Inline(spec)) if &*spec.router.name == name => {
+                Some(&*spec.router)
+            }
+            _ => None,
+        })
+    }
+
+    /// Where its sessions went that asked for one of these names.
+    fn tcp_proxy(&self, server_names: &[String]) -> Option<&Arc<TcpProxy>> {
+        self.chains.iter().find_map(|chain| match &chain.filter {
+            FilterSpec::Tcp(proxy) if chain.server_names == server_names => Some(proxy),
             _ => None,
         })
     }
@@ -154,7 +178,7 @@ pub(super) fn compile(
         edge: context.gateway || (direction == Direction::Inbound && in_plain_text),
         chains,
         workload: own.unwrap_or_else(|| Arc::clone(&context.workload)),
-        peers: Arc::new(directory(peers)),
+        peers: Arc::new(PeerDirectory::new(peers.into_iter().map(Arc::new))),
         tls,
     })
 }
@@ -169,18 +193,22 @@ pub(super) fn build(
 ) -> Listener {
     let mut chains = FilterChains::default();
     for chain in &spec.chains {
-        let router = match &chain.routes {
-            Routes::Inline(inline) => Arc::clone(&inline.router),
-            Routes::Rds(name) => routers(name).unwrap_or_else(|| {
-                Arc::new(Router {
-                    name: name.as_str().into(),
-                    ..Router::default()
-                })
-            }),
+        let filter = match &chain.filter {
+            FilterSpec::Http(Routes::Inline(inline)) => Filter::Http(Arc::clone(&inline.router)),
+            FilterSpec::Http(Routes::Rds(name)) => {
+                let nothing = || {
+                    Arc::new(Router {
+                        name: name.as_str().into(),
+                        ..Router::default()
+                    })
+                };
+                Filter::Http(routers(name).unwrap_or_else(nothing))
+            }
+            FilterSpec::Tcp(proxy) => Filter::Tcp(Arc::clone(proxy)),
         };
         let built = Arc::new(FilterChain {
             tls: chain.tls.clone(),
-            router,
+            filter,
         });
         if chain.server_names.is_empty() {
             chains.default = Some(Arc::clone(&built));
@@ -255,7 +283,7 @@ impl Reader<'_> {
         }
         let [filter] = filters.as_slice() else {
             return Err(at.field("filters").refuse(format!(
-                "must be one HTTP connection manager, there are {} filters",
+                "must be one HTTP connection manager or TCP proxy, there are {} filters",
                 filters.len()
             )));
         };
@@ -264,12 +292,23 @@ impl Reader<'_> {
             return Err(at.field("typed_config").refuse("is missing"));
         };
         let at = at.field("typed_config");
-        let before = |name: &str| self.previous.and_then(|spec| spec.inline_router(name));
-        let routes = manager::compile(&at, &unpack(&at, any)?, before, self.context.workers)?;
+        let (previous, workers) = (self.previous, self.context.workers);
+        let filter = if any.type_url == TcpProxyMessage::type_url() {
+            let before = previous.and_then(|spec| spec.tcp_proxy(&names));
+            FilterSpec::Tcp(tcp_proxy::compile(
+                &at,
+                &unpack(&at, any)?,
+                before,
+                workers,
+            )?)
+        } else {
+            let before = |name: &str| previous.and_then(|spec| spec.inline_router(name));
+            FilterSpec::Http(manager::compile(&at, &unpack(&at, any)?, before, workers)?)
+        };
         self.chains.push(ChainSpec {
             server_names: names,
             tls,
-            routes,
+            filter,
         });
         Ok(())
     }
@@ -317,17 +356,6 @@ fn check_server_names(at: &At<'_>, chains: &[ChainSpec]) -> Result<(), Refusal> 
         }
     }
     Ok(())
-}
-
-fn directory(peers: Vec<Workload>) -> PeerDirectory {
-    let mut by_principal: HashMap<String, Vec<Arc<Workload>>> = HashMap::new();
-    for workload in peers {
-        by_principal
-            .entry(workload.principal.clone())
-            .or_default()
-            .push(Arc::new(workload));
-    }
-    PeerDirectory { by_principal }
 }
 
 #[cfg(test)]

@@ -12,12 +12,15 @@ pub mod link;
 pub mod listener;
 mod manager;
 mod matcher;
+mod peers;
 pub mod route;
 #[cfg(test)]
 pub(crate) mod samples;
+mod tcp_proxy;
 mod transport;
 
 pub use field::Refusal;
+pub use peers::{Namesakes, PeerDirectory};
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -114,16 +117,40 @@ impl FilterChains {
 pub struct FilterChain {
     /// TLS as its server; plain text without.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// The routes of its HTTP connection manager: an RDS name resolved at compile time. A route
-    /// configuration that has not come yet answers 404 NR.
-    pub router: Arc<Router>,
+    /// What is spoken.
+    pub filter: Filter,
 }
 
-/// Known workloads by their verified principal (SPIFFE id with scheme).
-#[derive(Debug, Default)]
-pub struct PeerDirectory {
-    /// All workloads that a principal may be.
-    pub by_principal: HashMap<String, Vec<Arc<Workload>>>,
+impl FilterChain {
+    /// Its routes, if it carries requests.
+    #[must_use]
+    pub fn router(&self) -> Option<&Arc<Router>> {
+        match &self.filter {
+            Filter::Http(router) => Some(router),
+            Filter::Tcp(_) => None,
+        }
+    }
+}
+
+/// What a filter chain's connections carry.
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// Requests, and the routes of the HTTP connection manager: an RDS name resolved at compile time. A
+    /// route configuration that has not come yet answers 404 NR.
+    Http(Arc<Router>),
+    /// Bytes that nobody looks into.
+    Tcp(Arc<TcpProxy>),
+}
+
+/// Where the sessions of a filter chain go.
+#[derive(Debug)]
+pub struct TcpProxy {
+    /// Targets by weight, chosen once for each session.
+    pub split: Split,
+    /// How many endpoints are tried at most until there is a connection.
+    pub attempts: u32,
+    /// A session in which nothing moves for so long is closed; `None` waits forever.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A route configuration.

@@ -392,13 +392,7 @@ impl Reader<'_> {
             let weight = weight.as_ref().map_or(0, |weight| weight.value);
             targets.push((self.clusters.intern(name), weight));
         }
-        let sum: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        if sum == 0 || sum > u64::from(u32::MAX) {
-            return Err(at.refuse(format!(
-                "the weights add up to {sum}; give 1 to {}",
-                u32::MAX
-            )));
-        }
+        let sum = sum_of_weights(at, &targets)?;
         match total_weight.as_ref().map(|total| u64::from(total.value)) {
             Some(total) if total != sum => Err(at.field("total_weight").refuse(format!(
                 "is {total} but the weights add up to {sum}; leave it out"
@@ -406,6 +400,18 @@ impl Reader<'_> {
             _ => Ok(targets),
         }
     }
+}
+
+/// What the weights of a split add up to, if that is acceptable.
+pub(super) fn sum_of_weights(at: &At<'_>, targets: &[(Arc<str>, u32)]) -> Result<u64, Refusal> {
+    let sum = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    if (1..=u64::from(u32::MAX)).contains(&sum) {
+        return Ok(sum);
+    }
+    Err(at.refuse(format!(
+        "the weights add up to {sum}; give 1 to {}",
+        u32::MAX
+    )))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use mesh_xds::envoy::route::{
     Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
 };
 use mesh_xds::envoy::router::Router;
+use mesh_xds::envoy::tcp_proxy::TcpProxy;
 use mesh_xds::envoy::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -302,6 +303,18 @@ pub(crate) fn chain(manager: &HttpConnectionManager) -> FilterChain {
     let filter = Filter {
         name: "envoy.filters.network.http_connection_manager".into(),
         config_type: Some(filter::ConfigType::TypedConfig(pack(manager))),
+    };
+    FilterChain {
+        filters: vec![filter],
+        ..Default::default()
+    }
+}
+
+/// A chain of sessions in plain text.
+pub(crate) fn tcp_chain(proxy: &TcpProxy) -> FilterChain {
+    let filter = Filter {
+        name: "envoy.filters.network.tcp_proxy".into(),
+        config_type: Some(filter::ConfigType::TypedConfig(pack(proxy))),
     };
     FilterChain {
         filters: vec![filter],

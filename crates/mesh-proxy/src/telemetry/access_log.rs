@@ -1,4 +1,4 @@
-//! One line per request, under the target `access`, with Envoy's names for its fields.
+//! One line per request and per session, under the target `access`, with Envoy's names for its fields.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,7 +8,8 @@ use http::{Method, Request, Uri, Version};
 use tracing::{Level, enabled, event};
 
 use super::{Facts, Measures};
-use crate::peer::Peer;
+use crate::fail::Flags;
+use crate::peer::{Hello, Peer};
 use crate::snapshot::{Cluster, Endpoint};
 
 /// What the line needs beyond the metrics' facts. Collected only if somebody reads the log.
@@ -79,6 +80,45 @@ impl AccessLog {
             authority = text(&self.authority),
             request_id = text(&self.request_id),
             cause = self.cause.as_deref().unwrap_or("-"),
+        );
+    }
+}
+
+/// What there is to say of a session that has ended.
+#[derive(Debug)]
+pub(crate) struct SessionLine<'a> {
+    pub(crate) start_time: SystemTime,
+    pub(crate) duration_ms: u64,
+    pub(crate) flags: Flags,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) hello: &'a Hello,
+    pub(crate) cluster: Option<&'a str>,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) attempts: u32,
+    pub(crate) cause: Option<&'a str>,
+}
+
+impl SessionLine<'_> {
+    /// Writes the line.
+    pub(crate) fn write(&self) {
+        let hello = self.hello;
+        event!(
+            target: "access",
+            Level::INFO,
+            start_time = %humantime::format_rfc3339_millis(self.start_time),
+            protocol = "TCP",
+            response_flags = %self.flags.label(),
+            duration = self.duration_ms,
+            bytes_received = self.received,
+            bytes_sent = self.sent,
+            downstream_remote_address = %hello.address,
+            // A server name that a chain was found for, so it can be printed.
+            requested_server_name = hello.server_name.as_deref().unwrap_or("-"),
+            upstream_cluster = self.cluster.unwrap_or("-"),
+            upstream_host = self.endpoint.map_or("-", |endpoint| &endpoint.address),
+            upstream_request_attempt_count = self.attempts,
+            cause = self.cause.unwrap_or("-"),
         );
     }
 }

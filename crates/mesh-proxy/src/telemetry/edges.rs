@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mesh_xds::Workload;
 use mesh_xds::mesh::{self, EdgeDelta, edge_delta::Reporter};
 
-use super::{Labels, Series, lock};
+use super::{Carried, Labels, Series, lock};
 use crate::snapshot::Direction;
 
 /// What the series carried since the last call; `None` without traffic.
@@ -14,23 +14,37 @@ pub(super) fn take(series: &Series) -> Option<EdgeDelta> {
     let mut reported = lock(&series.reported);
     let duration = totals.duration.since(&reported.duration);
     let requests = duration.count();
-    if requests == 0 {
+    let numbers = match series.labels.carried {
+        Carried::Http | Carried::Grpc => EdgeDelta {
+            requests,
+            duration_ms_sum: duration.sum,
+            request_bytes: totals.request_bytes.sum - reported.request_bytes.sum,
+            response_bytes: totals.response_bytes.sum - reported.response_bytes.sum,
+            duration_buckets: duration.buckets.to_vec(),
+            ..EdgeDelta::default()
+        },
+        Carried::Tcp => EdgeDelta {
+            request_bytes: totals.received - reported.received,
+            response_bytes: totals.sent - reported.sent,
+            connections_opened: totals.opened - reported.opened,
+            connections_closed: totals.closed - reported.closed,
+            ..EdgeDelta::default()
+        },
+    };
+    let anything = numbers.requests
+        + numbers.request_bytes
+        + numbers.response_bytes
+        + numbers.connections_opened
+        + numbers.connections_closed;
+    if anything == 0 {
         return None;
     }
-    let delta = EdgeDelta {
-        requests,
-        duration_ms_sum: duration.sum,
-        request_bytes: totals.request_bytes.sum - reported.request_bytes.sum,
-        response_bytes: totals.response_bytes.sum - reported.response_bytes.sum,
-        duration_buckets: duration.buckets.to_vec(),
-        ..named(&series.labels)
-    };
     *reported = totals;
-    Some(delta)
+    Some(named(numbers, &series.labels))
 }
 
-/// An edge without numbers.
-fn named(labels: &Labels) -> EdgeDelta {
+/// Numbers and whose they are.
+fn named(numbers: EdgeDelta, labels: &Labels) -> EdgeDelta {
     let service = labels.service();
     let reporter = match labels.direction {
         Direction::Outbound => Reporter::Source,
@@ -46,12 +60,12 @@ fn named(labels: &Labels) -> EdgeDelta {
         service_host: service.host,
         service_name: service.name,
         service_namespace: service.namespace,
-        protocol: labels.protocol().into(),
+        protocol: labels.carried.label().into(),
         response_code: labels.code.into(),
         grpc_status: labels.grpc_status(),
         response_flags: labels.flags.label().into_owned(),
         security_policy: labels.security.label().into(),
-        ..EdgeDelta::default()
+        ..numbers
     }
 }
 
@@ -94,6 +108,8 @@ fn key(delta: &EdgeDelta) -> String {
         request_bytes: 0,
         response_bytes: 0,
         duration_buckets: Vec::new(),
+        connections_opened: 0,
+        connections_closed: 0,
         ..delta.clone()
     };
     format!("{names:?}")
@@ -104,6 +120,8 @@ fn add(sum: &mut EdgeDelta, delta: &EdgeDelta) {
     sum.duration_ms_sum += delta.duration_ms_sum;
     sum.request_bytes += delta.request_bytes;
     sum.response_bytes += delta.response_bytes;
+    sum.connections_opened += delta.connections_opened;
+    sum.connections_closed += delta.connections_closed;
     let longer = sum.duration_buckets.len().max(delta.duration_buckets.len());
     sum.duration_buckets.resize(longer, 0);
     for (bucket, more) in sum.duration_buckets.iter_mut().zip(&delta.duration_buckets) {

@@ -9,7 +9,7 @@ use prometheus::proto::{
 };
 
 use super::Telemetry;
-use super::series::{BOUNDS, Distribution, NAMES};
+use super::series::{ANSWERS, BOUNDS, Carried, Distribution, Labels, NAMES, Totals};
 
 const REQUESTS: (&str, &str) = (
     "istio_requests_total",
@@ -27,6 +27,30 @@ const RESPONSE_BYTES: (&str, &str) = (
     "istio_response_bytes",
     "Bytes sent to the client per request, headers included.",
 );
+/// The families of sessions, in the order of [`session_numbers`].
+const SESSIONS: [(&str, &str); 4] = [
+    (
+        "istio_tcp_connections_opened_total",
+        "Sessions that have begun, or came to nothing.",
+    ),
+    (
+        "istio_tcp_connections_closed_total",
+        "Sessions that have ended, or came to nothing.",
+    ),
+    (
+        "istio_tcp_received_bytes_total",
+        "Bytes of sessions that came from the client, as they flow.",
+    ),
+    (
+        "istio_tcp_sent_bytes_total",
+        "Bytes of sessions that went to the client, as they flow.",
+    ),
+];
+
+fn session_numbers(totals: &Totals) -> [u64; 4] {
+    [totals.opened, totals.closed, totals.received, totals.sent]
+}
+
 const BUILD: (&str, &str) = ("istio_build", "The version of this component; always 1.");
 
 /// Istio's standard metrics of one proxy.
@@ -41,16 +65,19 @@ impl Families {
             let labels = labels.iter().map(|label| (*label).to_owned());
             Desc::new(name.into(), help.into(), labels.collect(), HashMap::new())
         };
-        Ok(Self {
-            telemetry,
-            descs: vec![
-                desc(REQUESTS, &NAMES)?,
-                desc(DURATION, &NAMES)?,
-                desc(REQUEST_BYTES, &NAMES)?,
-                desc(RESPONSE_BYTES, &NAMES)?,
-                desc(BUILD, &["component", "tag"])?,
-            ],
-        })
+        let mut descs = vec![
+            desc(REQUESTS, &NAMES)?,
+            desc(DURATION, &NAMES)?,
+            desc(REQUEST_BYTES, &NAMES)?,
+            desc(RESPONSE_BYTES, &NAMES)?,
+            desc(BUILD, &["component", "tag"])?,
+        ];
+        let names = NAMES.into_iter().filter(|name| !ANSWERS.contains(name));
+        let names: Vec<_> = names.collect();
+        for family in SESSIONS {
+            descs.push(desc(family, &names)?);
+        }
+        Ok(Self { telemetry, descs })
     }
 }
 
@@ -64,15 +91,17 @@ impl Collector for Families {
         let mut duration = Vec::new();
         let mut request_bytes = Vec::new();
         let mut response_bytes = Vec::new();
+        let mut sessions = SESSIONS.map(|_| Vec::new());
         for series in self.telemetry.all() {
             let totals = series.totals();
-            let values = series.labels.values();
-            let labels: Vec<_> = NAMES.iter().zip(values).map(|(n, v)| pair(n, v)).collect();
-            let mut counter = Counter::default();
-            counter.set_value(totals.duration.count() as f64);
-            let mut metric = Metric::from_label(labels.clone());
-            metric.set_counter(counter);
-            requests.push(metric);
+            let labels = pairs(&series.labels);
+            if series.labels.carried == Carried::Tcp {
+                for (metrics, number) in sessions.iter_mut().zip(session_numbers(&totals)) {
+                    metrics.push(count(labels.clone(), number));
+                }
+                continue;
+            }
+            requests.push(count(labels.clone(), totals.duration.count()));
             duration.push(histogram(labels.clone(), &totals.duration));
             request_bytes.push(histogram(labels.clone(), &totals.request_bytes));
             response_bytes.push(histogram(labels, &totals.response_bytes));
@@ -86,8 +115,19 @@ impl Collector for Families {
                 family(RESPONSE_BYTES, MetricType::HISTOGRAM, response_bytes),
             ]);
         }
+        for (metrics, name) in sessions.into_iter().zip(SESSIONS) {
+            if !metrics.is_empty() {
+                families.push(family(name, MetricType::COUNTER, metrics));
+            }
+        }
         families
     }
+}
+
+fn pairs(labels: &Labels) -> Vec<LabelPair> {
+    let all = NAMES.into_iter().zip(labels.values());
+    let some = all.filter(|(name, _)| labels.carried != Carried::Tcp || !ANSWERS.contains(name));
+    some.map(|(name, value)| pair(name, value)).collect()
 }
 
 fn build() -> MetricFamily {
@@ -116,6 +156,14 @@ fn pair(name: &str, value: String) -> LabelPair {
     pair.set_name(name.into());
     pair.set_value(value);
     pair
+}
+
+fn count(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
 }
 
 fn histogram(labels: Vec<LabelPair>, distribution: &Distribution) -> Metric {

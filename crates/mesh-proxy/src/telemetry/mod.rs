@@ -1,8 +1,8 @@
 //! Istio's standard metrics and the edges that the service graph is drawn from.
 //!
 //! `series.rs` has one label set and its numbers, `recorder.rs` each worker's way to them,
-//! `export.rs` the Prometheus families, `edges.rs` the reports, `access_log.rs` the line per request.
-//! Only `exchange.rs` records.
+//! `export.rs` the Prometheus families, `edges.rs` the reports, `access_log.rs` the line per request or session.
+//! Only `exchange.rs` and `session.rs` record.
 
 mod access_log;
 mod edges;
@@ -20,9 +20,9 @@ use prometheus::{IntCounterVec, Opts};
 
 use crate::snapshot::{ServiceName, Snapshot};
 
-pub(crate) use access_log::AccessLog;
-pub(crate) use recorder::{Facts, Recorder};
-pub(crate) use series::{Labels, Measures, Security, Series};
+pub(crate) use access_log::{AccessLog, SessionLine};
+pub(crate) use recorder::{Ends, Facts, Recorder};
+pub(crate) use series::{Carried, Cells, Labels, Measures, Series};
 
 /// How long a series outlives the configuration that names it: longer than scrapers look back.
 const GRACE: Duration = Duration::from_secs(600);
@@ -131,8 +131,7 @@ impl<'a> Named<'a> {
         let mut workloads = HashSet::new();
         for listener in snapshot.listeners.values() {
             workloads.insert(listener.workload.as_ref());
-            let peers = listener.peers.by_principal.values().flatten();
-            workloads.extend(peers.map(Arc::as_ref));
+            workloads.extend(listener.peers.all().map(Arc::as_ref));
         }
         let mut services = HashSet::new();
         for cluster in snapshot.clusters.values() {

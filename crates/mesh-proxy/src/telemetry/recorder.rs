@@ -1,4 +1,4 @@
-//! One worker's way from a finished request to the numbers of its series.
+//! One worker's way from a finished request, or from a session, to the numbers of its series.
 //!
 //! The hot path formats no label and compares no string: a request's facts are shared values that
 //! live in the snapshot, so their addresses are a key. An entry keeps what its key points to alive,
@@ -10,58 +10,108 @@ use std::sync::{Arc, Mutex};
 
 use mesh_xds::Workload;
 
-use super::series::{Cells, Labels, Measures, Security};
+use super::series::{Carried, Cells, Labels, Measures, Security};
 use super::{Telemetry, lock};
 use crate::fail::Flags;
 use crate::snapshot::{Direction, ServiceName};
 
-/// What tells a request's series, borrowed from its exchange.
+/// What tells the series of a request or session, borrowed from where its facts are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
-    pub(crate) direction: Direction,
-    pub(crate) source: &'a Arc<Workload>,
-    pub(crate) source_principal: Option<&'a Arc<str>>,
-    pub(crate) destination: &'a Arc<Workload>,
-    pub(crate) destination_principal: Option<&'a Arc<str>>,
+    pub(crate) ends: Ends<'a>,
     pub(crate) service: &'a Arc<ServiceName>,
-    pub(crate) grpc: bool,
+    pub(crate) carried: Carried,
     pub(crate) code: u16,
     pub(crate) grpc_status: Option<u8>,
     pub(crate) flags: Flags,
-    pub(crate) security: Security,
+}
+
+/// Who is at both ends, as one side knows them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends<'a> {
+    direction: Direction,
+    source: &'a Arc<Workload>,
+    source_principal: Option<&'a Arc<str>>,
+    destination: &'a Arc<Workload>,
+    destination_principal: Option<&'a Arc<str>>,
+    security: Security,
+}
+
+impl<'a> Ends<'a> {
+    /// As the calling side knows them: `own` is its principal, `answered` that of who has answered, both
+    /// proven if there was TLS.
+    pub(crate) fn outbound(
+        source: &'a Arc<Workload>,
+        own: &'a Arc<str>,
+        destination: &'a Arc<Workload>,
+        answered: Option<&'a Arc<str>>,
+    ) -> Self {
+        Self {
+            direction: Direction::Outbound,
+            source,
+            source_principal: answered.map(|_| own),
+            destination,
+            destination_principal: answered,
+            security: Security::Unknown,
+        }
+    }
+
+    /// As the called side knows them: `verified` is who has called, if that was proven, `own` its own
+    /// principal.
+    pub(crate) fn inbound(
+        source: &'a Arc<Workload>,
+        verified: Option<&'a Arc<str>>,
+        destination: &'a Arc<Workload>,
+        own: &'a Arc<str>,
+    ) -> Self {
+        Self {
+            direction: Direction::Inbound,
+            source,
+            source_principal: verified,
+            destination,
+            destination_principal: verified.map(|_| own),
+            security: if verified.is_some() {
+                Security::MutualTls
+            } else {
+                Security::None
+            },
+        }
+    }
 }
 
 impl Facts<'_> {
     fn key(&self) -> Key {
+        let ends = self.ends;
         let principal = |id: Option<&Arc<str>>| id.map_or(0, |id| Arc::as_ptr(id).addr());
         Key {
-            source: Arc::as_ptr(self.source).addr(),
-            source_principal: principal(self.source_principal),
-            destination: Arc::as_ptr(self.destination).addr(),
-            destination_principal: principal(self.destination_principal),
+            source: Arc::as_ptr(ends.source).addr(),
+            source_principal: principal(ends.source_principal),
+            destination: Arc::as_ptr(ends.destination).addr(),
+            destination_principal: principal(ends.destination_principal),
             service: Arc::as_ptr(self.service).addr(),
             code: self.code,
             flags: self.flags,
             grpc_status: self.grpc_status,
-            grpc: self.grpc,
-            direction: self.direction,
-            security: self.security,
+            carried: self.carried,
+            direction: ends.direction,
+            security: ends.security,
         }
     }
 
     fn labels(&self) -> Labels {
+        let ends = self.ends;
         Labels {
-            direction: self.direction,
-            source: self.source.clone(),
-            source_principal: self.source_principal.cloned(),
-            destination: self.destination.clone(),
-            destination_principal: self.destination_principal.cloned(),
+            direction: ends.direction,
+            source: ends.source.clone(),
+            source_principal: ends.source_principal.cloned(),
+            destination: ends.destination.clone(),
+            destination_principal: ends.destination_principal.cloned(),
             service: self.service.clone(),
-            grpc: self.grpc,
+            carried: self.carried,
             code: self.code,
             grpc_status: self.grpc_status,
             flags: self.flags,
-            security: self.security,
+            security: ends.security,
         }
     }
 }
@@ -76,7 +126,7 @@ struct Key {
     code: u16,
     flags: Flags,
     grpc_status: Option<u8>,
-    grpc: bool,
+    carried: Carried,
     direction: Direction,
     security: Security,
 }
@@ -107,21 +157,31 @@ impl Recorder {
 
     /// Adds one request to its series.
     pub(crate) fn record(&self, facts: &Facts<'_>, measures: Measures) {
+        self.with(facts, |cells| cells.add(measures));
+    }
+
+    /// The cells of a session, which uses them for as long as they are not retired.
+    pub(crate) fn cells(&self, facts: &Facts<'_>) -> Arc<Cells> {
+        self.with(facts, Arc::clone)
+    }
+
+    fn with<R>(&self, facts: &Facts<'_>, act: impl FnOnce(&Arc<Cells>) -> R) -> R {
         let key = facts.key();
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(&key)
             && !entry.cells.is_retired()
         {
-            return entry.cells.add(measures);
+            return act(&entry.cells);
         }
         let labels = facts.labels();
         let cells = self.telemetry.series(labels.clone()).cells(self.worker);
-        cells.add(measures);
+        let result = act(&cells);
         let entry = Entry {
             cells,
             _labels: labels,
         };
         entries.insert(key, entry);
+        result
     }
 
     /// Counts a connection that came to nothing at a listener.

@@ -1,7 +1,8 @@
 //! One label set of Istio's standard metrics and its numbers.
 //!
-//! All four families share their labels, so one [`Series`] holds the numbers of all of them, in one
-//! [`Cells`] per worker: an update is a handful of additions to memory that no other worker writes.
+//! The families of requests share their labels, and so do those of sessions. One [`Series`] holds the numbers
+//! of all of them, in one [`Cells`] per worker: an update is a handful of additions to memory that no other
+//! worker writes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,30 @@ pub(crate) const NAMES: [&str; 25] = [
     "connection_security_policy",
 ];
 
+/// The labels that sessions do not have: what is said of an answer.
+pub(crate) const ANSWERS: [&str; 2] = ["response_code", "grpc_response_status"];
+
+/// What is carried, the label `request_protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Carried {
+    /// Requests, of whichever version of HTTP.
+    Http,
+    /// Requests of gRPC.
+    Grpc,
+    /// Sessions.
+    Tcp,
+}
+
+impl Carried {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// How the hop to this proxy is protected, the label `connection_security_policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Security {
@@ -103,9 +128,9 @@ pub(crate) struct Labels {
     pub(crate) destination_principal: Option<Arc<str>>,
     /// The service that was called; empty fields if unknown.
     pub(crate) service: Arc<ServiceName>,
-    /// `grpc` rather than `http`.
-    pub(crate) grpc: bool,
-    /// The status; 0 if none was sent.
+    /// See [`Carried`].
+    pub(crate) carried: Carried,
+    /// The status; 0 if none was sent, and for sessions.
     pub(crate) code: u16,
     /// Of gRPC responses.
     pub(crate) grpc_status: Option<u8>,
@@ -145,7 +170,7 @@ impl Labels {
             or_unknown(&service.host),
             or_unknown(&service.name),
             or_unknown(&service.namespace),
-            self.protocol().into(),
+            self.carried.label().into(),
             self.code.to_string(),
             self.grpc_status(),
             self.flags.label().into_owned(),
@@ -166,10 +191,6 @@ impl Labels {
             service.namespace.clone_from(&own.namespace);
         }
         service
-    }
-
-    pub(crate) fn protocol(&self) -> &'static str {
-        if self.grpc { "grpc" } else { "http" }
     }
 
     pub(crate) fn grpc_status(&self) -> String {
@@ -221,8 +242,26 @@ pub(crate) struct Cells {
     duration: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
+    /// Sessions that have begun.
+    pub(crate) opened: Count,
+    /// Sessions that have ended.
+    pub(crate) closed: Count,
+    /// Bytes of sessions that came from the client.
+    pub(crate) received: Count,
+    /// Bytes of sessions that went to the client.
+    pub(crate) sent: Count,
     /// The series is no longer exported: whoever still holds these cells asks for new ones.
     retired: AtomicBool,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -286,6 +325,10 @@ pub(crate) struct Totals {
     pub(crate) duration: Distribution,
     pub(crate) request_bytes: Distribution,
     pub(crate) response_bytes: Distribution,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 /// A label set with its numbers.
@@ -326,6 +369,14 @@ impl Series {
             totals.duration.gather(&cells.duration);
             totals.request_bytes.gather(&cells.request_bytes);
             totals.response_bytes.gather(&cells.response_bytes);
+            for (total, count) in [
+                (&mut totals.opened, &cells.opened),
+                (&mut totals.closed, &cells.closed),
+                (&mut totals.received, &cells.received),
+                (&mut totals.sent, &cells.sent),
+            ] {
+                *total += count.0.load(Relaxed);
+            }
         }
         totals
     }

@@ -1,11 +1,12 @@
 //! The contract with Prometheus, Istio's dashboards and Kiali, and the life of a series.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use mesh_xds::Workload;
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use super::series::Security;
 use super::*;
 use crate::fail::{Flag, Flags};
 use crate::snapshot::{Direction, FilterChains, Listener};
@@ -39,7 +40,7 @@ fn labels() -> Labels {
         destination: workload("ratings"),
         destination_principal: Some("spiffe://cluster.local/ns/default/sa/ratings".into()),
         service: ratings(),
-        grpc: false,
+        carried: Carried::Http,
         code: 200,
         grpc_status: None,
         flags: Flags::default(),
@@ -55,22 +56,32 @@ fn measures(duration_ms: u64) -> Measures {
     }
 }
 
-/// Records as a worker does.
-fn record(recorder: &Recorder, labels: &Labels, measures: Measures) {
-    let facts = Facts {
-        direction: labels.direction,
-        source: &labels.source,
-        source_principal: labels.source_principal.as_ref(),
-        destination: &labels.destination,
-        destination_principal: labels.destination_principal.as_ref(),
+fn facts(labels: &Labels) -> Facts<'_> {
+    let (source, destination) = (&labels.source, &labels.destination);
+    let callers = labels.source_principal.as_ref();
+    let called = labels.destination_principal.as_ref();
+    let nobody = &NOBODY;
+    let ends = match labels.direction {
+        Direction::Outbound => {
+            Ends::outbound(source, callers.unwrap_or(nobody), destination, called)
+        }
+        Direction::Inbound => Ends::inbound(source, callers, destination, called.unwrap_or(nobody)),
+    };
+    Facts {
+        ends,
         service: &labels.service,
-        grpc: labels.grpc,
+        carried: labels.carried,
         code: labels.code,
         grpc_status: labels.grpc_status,
         flags: labels.flags,
-        security: labels.security,
-    };
-    recorder.record(&facts, measures);
+    }
+}
+
+static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+
+/// Records as a worker does.
+fn record(recorder: &Recorder, labels: &Labels, measures: Measures) {
+    recorder.record(&facts(labels), measures);
 }
 
 fn scraped(registry: &Registry) -> String {

@@ -1,4 +1,5 @@
-//! Opening a connection to an endpoint: name, TCP, TLS, HTTP, within one deadline.
+//! Opening a connection to an endpoint: name, TCP, TLS, and HTTP unless it is for a session, within one
+//! deadline.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use tracing::debug;
 
 use super::Outgoing;
 use crate::http::limits;
-use crate::snapshot::{Endpoint, UpstreamTls};
+use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
 use crate::wire::{Socket, Watch};
 use crate::worker::Worker;
 
@@ -81,49 +82,81 @@ pub(super) async fn connect(
     http2: bool,
     timeout: Duration,
 ) -> Result<Fresh, ConnectError> {
-    let address = &endpoint.address;
     let connecting = async {
-        // Read before the handshake: if the identity changes meanwhile, the connection counts as
-        // old and is replaced a little too early instead of too late.
-        let generation = worker.identity.generation();
-        let watch = match endpoint.tls {
-            Some(_) => Watch::Proxy,
-            None => Watch::Endpoint,
+        let (socket, origin) = open(worker, endpoint, Purpose::Http).await?;
+        let http2 = match &socket {
+            Socket::Plain(_) => http2,
+            Socket::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
-        let stream = tcp(address, watch).await?;
-        let (socket, http2, origin) = match &endpoint.tls {
-            None => {
-                let origin = Origin {
-                    principal: None,
-                    generation: 0,
-                };
-                (Socket::Plain(stream), http2, origin)
-            }
-            Some(with) => {
-                let stream = tls(address, with, stream).await?;
-                let session = stream.get_ref().1;
-                let principal = peer_id(session).map(|id| worker.intern(&id.to_string()));
-                let origin = Origin {
-                    principal,
-                    generation,
-                };
-                let http2 = session.alpn_protocol() == Some(b"h2");
-                (Socket::Tls(Box::new(stream)), http2, origin)
-            }
-        };
-        let sender = http(address, socket, http2).await?;
+        let sender = http(&endpoint.address, socket, http2).await?;
         Ok(Fresh {
             sender,
             origin: Arc::new(origin),
         })
     };
+    within(timeout, endpoint, connecting).await
+}
+
+/// Connects a session, for which no protocol is settled.
+pub(crate) async fn connect_session(
+    worker: &Arc<Worker>,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+) -> Result<(Socket, Origin), ConnectError> {
+    let connecting = open(worker, endpoint, Purpose::Session);
+    within(cluster.connect_timeout, endpoint, connecting).await
+}
+
+/// What a connection is opened for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Http,
+    Session,
+}
+
+async fn within<T>(
+    timeout: Duration,
+    endpoint: &Endpoint,
+    connecting: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
     let timed_out = |_| ConnectError::Timeout {
-        address: address.clone(),
+        address: endpoint.address.clone(),
         after: timeout,
     };
     tokio::time::timeout(timeout, connecting)
         .await
         .map_err(timed_out)?
+}
+
+async fn open(
+    worker: &Arc<Worker>,
+    endpoint: &Endpoint,
+    purpose: Purpose,
+) -> Result<(Socket, Origin), ConnectError> {
+    let address = &endpoint.address;
+    // Read before the handshake: if the identity changes meanwhile, the connection counts as
+    // old and is replaced a little too early instead of too late.
+    let generation = worker.identity.generation();
+    let watch = match (purpose, &endpoint.tls) {
+        (Purpose::Session, _) => Watch::Session,
+        (Purpose::Http, Some(_)) => Watch::Proxy,
+        (Purpose::Http, None) => Watch::Endpoint,
+    };
+    let stream = tcp(address, watch).await?;
+    let Some(with) = &endpoint.tls else {
+        let origin = Origin {
+            principal: None,
+            generation: 0,
+        };
+        return Ok((Socket::Plain(stream), origin));
+    };
+    let stream = tls(address, with, purpose, stream).await?;
+    let principal = peer_id(stream.get_ref().1).map(|id| worker.intern(id.as_str()));
+    let origin = Origin {
+        principal,
+        generation,
+    };
+    Ok((Socket::Tls(Box::new(stream)), origin))
 }
 
 async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError> {
@@ -158,10 +191,15 @@ async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError
 async fn tls(
     address: &Arc<str>,
     tls: &UpstreamTls,
+    purpose: Purpose,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, ConnectError> {
     let connector = TlsConnector::from(tls.config.clone());
-    let stream = connector.connect(tls.sni.clone(), stream).await;
+    let name = tls.sni.clone();
+    let stream = match purpose {
+        Purpose::Http => connector.connect(name, stream).await,
+        Purpose::Session => connector.with_alpn(Vec::new()).connect(name, stream).await,
+    };
     let stream = stream.map_err(|source| ConnectError::Tls {
         address: address.clone(),
         source,

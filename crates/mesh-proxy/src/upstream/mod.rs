@@ -6,7 +6,7 @@
 //! lets an endpoint go, its idle connections close with it.
 //!
 //! A request is sent by `send.rs`, over a connection from `pool.rs`, which `connect.rs` opened, to an
-//! endpoint that `balance.rs` chose.
+//! endpoint that `balance.rs` chose. A session has a connection of its own.
 
 pub(crate) mod balance;
 mod body;
@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) use body::{Meter, Outgoing};
+pub(crate) use connect::connect_session;
 pub(crate) use pool::Lease;
 pub(crate) use send::{Call, send};
 
@@ -63,7 +64,7 @@ pub struct EndpointState {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Lane {
-    /// Requests under way.
+    /// Requests and sessions under way.
     active: AtomicU32,
     /// Connections. The lock is the worker's own and never contended but by the admin page.
     pool: Mutex<Pool>,
@@ -78,7 +79,7 @@ impl EndpointState {
         }
     }
 
-    /// Requests under way at all workers.
+    /// Requests and sessions under way at all workers.
     #[must_use]
     pub fn active(&self) -> u32 {
         self.lanes
@@ -93,7 +94,7 @@ impl EndpointState {
         (0..self.lanes.len()).map(|i| self.pool(i).len()).sum()
     }
 
-    /// Requests under way at one worker.
+    /// Requests and sessions under way at one worker.
     pub(crate) fn load(&self, worker: usize) -> u32 {
         self.lanes[worker].active.load(Relaxed)
     }
@@ -109,7 +110,7 @@ impl EndpointState {
     }
 }
 
-/// Counts a request as under way at its endpoint for as long as it lives.
+/// Counts a request or session as under way at its endpoint for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Active {
     state: Arc<EndpointState>,

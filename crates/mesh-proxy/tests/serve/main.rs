@@ -15,4 +15,5 @@ mod framing;
 mod mtls;
 mod passing;
 mod retries;
+mod sessions;
 mod splitting;

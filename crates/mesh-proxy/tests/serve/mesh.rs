@@ -9,14 +9,15 @@ use mesh_identity::testing::Authority;
 use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
-    Action, Balance, Cluster, Direction, Endpoint, FilterChain, FilterChains, Forward, Listener,
-    PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot, Split,
-    UpstreamTls, VirtualHost,
+    Action, Balance, Cluster, Direction, Endpoint, Filter, FilterChain, FilterChains, Forward,
+    Listener, PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot,
+    Split, TcpProxy, UpstreamTls, VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::upstream::{ClusterState, EndpointState};
 use mesh_xds::Workload;
 use mesh_xds::mesh::EdgeDelta;
+use prometheus::TextEncoder;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
@@ -74,6 +75,17 @@ impl Proxy {
         self.telemetry.take_edges()
     }
 
+    /// What was counted since this was last asked.
+    pub(crate) fn edges(&self) -> Vec<EdgeDelta> {
+        self.telemetry.take_edges()
+    }
+
+    /// What Prometheus gets.
+    pub(crate) fn scrape(&self) -> String {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather());
+        text.expect("text")
+    }
+
     /// Waits until so many connections have been refused for this reason.
     pub(crate) async fn has_refused(&self, count: f64, reason: &str) {
         let counted = async {
@@ -117,6 +129,8 @@ pub(crate) struct Setup {
     pub(crate) any: Option<(&'static str, Vec<Arc<Route>>)>,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) tls: Option<(Vec<String>, Arc<rustls::ServerConfig>)>,
+    /// Sessions instead of requests.
+    pub(crate) tcp: Option<Arc<TcpProxy>>,
 }
 
 impl Setup {
@@ -151,6 +165,7 @@ impl Setup {
             any: None,
             clusters: Vec::new(),
             tls: None,
+            tcp: None,
         }
     }
 
@@ -187,13 +202,14 @@ impl Setup {
             exact: self.hosts.into_iter().map(host).collect(),
             ..Router::default()
         });
+        let filter = self.tcp.map_or(Filter::Http(router), Filter::Tcp);
         let mut listener = self.listener;
         match self.tls {
-            None => listener.chains.default = Some(Arc::new(FilterChain { tls: None, router })),
+            None => listener.chains.default = Some(Arc::new(FilterChain { tls: None, filter })),
             Some((names, config)) => {
                 let chain = Arc::new(FilterChain {
                     tls: Some(config),
-                    router,
+                    filter,
                 });
                 let names = names.into_iter().map(|name| (name, chain.clone()));
                 listener.chains.exact = names.collect();
@@ -239,12 +255,7 @@ pub(crate) fn workload(name: &str, version: &str) -> Arc<Workload> {
 }
 
 pub(crate) fn peers(workloads: &[Arc<Workload>]) -> Arc<PeerDirectory> {
-    let mut directory = PeerDirectory::default();
-    for workload in workloads {
-        let known = directory.by_principal.entry(workload.principal.clone());
-        known.or_default().push(workload.clone());
-    }
-    Arc::new(directory)
+    Arc::new(PeerDirectory::new(workloads.iter().cloned()))
 }
 
 /// A route for every path.

@@ -87,7 +87,7 @@ impl Proxy {
         let Some(listener) = self.linked.snapshot.listeners.get("l") else {
             return vec![];
         };
-        let router = &listener.chain_for(None).unwrap().router;
+        let router = listener.chain_for(None).unwrap().router().unwrap();
         let Some(host) = &router.any else {
             return vec![];
         };
@@ -320,10 +320,11 @@ fn a_listener_that_waits_for_new_routes_keeps_its_old_ones() {
     assert_eq!(proxy.waits_for(), ["routes other"]);
     proxy.put(&[routes("other", &[("v1", 1)])]).link();
     assert_eq!(proxy.waits_for(), [""; 0]);
-    let router = &proxy.linked.snapshot.listeners["l"]
+    let router = proxy.linked.snapshot.listeners["l"]
         .chain_for(None)
         .unwrap()
-        .router;
+        .router()
+        .unwrap();
     assert_eq!(&*router.name, "other");
 }
 

@@ -27,7 +27,7 @@ fn inline(cluster: &str) -> RouteSpecifier {
 fn router_name(listener: &Listener, server_name: Option<&str>) -> Option<String> {
     listener
         .chain_for(server_name)
-        .map(|chain| chain.router.name.to_string())
+        .map(|chain| chain.router().unwrap().name.to_string())
 }
 
 fn refused(change: impl FnOnce(&mut pb::Listener)) -> String {
@@ -63,16 +63,16 @@ fn an_outbound_listener_takes_its_routes_from_rds() {
     assert!(!listener.edge);
     assert_eq!(listener.workload.name, "webapp-original", "the proxy's own");
     assert_eq!(router_name(&listener, None).as_deref(), Some("http_proxy"));
-    let router = Arc::new(Router {
+    let from_rds = Arc::new(Router {
         name: "from RDS".into(),
         ..Router::default()
     });
     let listener = build(&spec, spec.address, &Arc::default(), |_| {
-        Some(Arc::clone(&router))
+        Some(Arc::clone(&from_rds))
     });
     assert!(Arc::ptr_eq(
-        &listener.chain_for(None).unwrap().router,
-        &router
+        listener.chain_for(None).unwrap().router().unwrap(),
+        &from_rds
     ));
 }
 
@@ -104,9 +104,16 @@ fn an_inbound_listener_has_a_chain_for_each_server_name() {
         (Direction::Inbound, false)
     );
     assert_eq!(listener.workload.name, "shop-v1");
-    let peers = &listener.peers.by_principal;
-    assert_eq!(peers["spiffe://cluster.local/ns/default/sa/a"].len(), 2);
-    assert_eq!(peers["spiffe://cluster.local/ns/default/sa/b"].len(), 1);
+    let peers = |account: &str| {
+        let principal = format!("spiffe://cluster.local/ns/default/sa/{account}");
+        listener
+            .peers
+            .namesakes(&principal)
+            .unwrap()
+            .workloads
+            .len()
+    };
+    assert_eq!((peers("a"), peers("b")), (2, 1));
 
     let chosen = |name| router_name(&listener, Some(name));
     assert_eq!(
@@ -172,7 +179,10 @@ fn tls_and_splits_survive_an_unrelated_change() {
         super::super::Action::Forward(forward) => Arc::clone(&forward.split.state),
         super::super::Action::Direct { .. } => panic!("a direct response"),
     };
-    assert!(Arc::ptr_eq(&state(&before.router), &state(&after.router)));
+    assert!(Arc::ptr_eq(
+        &state(before.router().unwrap()),
+        &state(after.router().unwrap())
+    ));
 }
 
 #[test]
