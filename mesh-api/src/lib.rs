@@ -42,7 +42,7 @@ use crate::ads::{Ads, Proxies};
 use crate::config_dir::ConfigDir;
 use crate::events::Events;
 use crate::graph::Window;
-use crate::http::{Graphs, Views};
+use crate::http::{Graphs, Page, Views};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::registry::{Registry, RegistryService};
@@ -134,19 +134,21 @@ pub async fn start(
             shutdown.clone(),
         ),
     };
+    let graphs = Graphs {
+        window,
+        store: Arc::clone(&store),
+        published: published.clone(),
+        proxies: Arc::clone(&proxies),
+    };
     let routes = http::config_api(Arc::clone(&store), readiness.clone())
         .merge(http::views(Views {
             published: published.clone(),
             proxies: Arc::clone(&proxies),
-            events,
+            events: events.clone(),
             shutdown: shutdown.clone(),
         }))
-        .merge(http::graphs(Graphs {
-            window,
-            store: Arc::clone(&store),
-            published,
-            proxies,
-        }));
+        .merge(http::graphs(graphs.clone()))
+        .merge(http::page(Page::new(graphs, events, shutdown.clone())));
 
     let mut tasks = JoinSet::new();
     count(

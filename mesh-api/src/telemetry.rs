@@ -94,10 +94,11 @@ impl Telemetry {
         self.metrics.reports_received.inc();
         let config = self.store.view().config.clone();
         let now = SystemTime::now();
+        let process = process_of(peer, report);
         let mut refused = None;
         for edge in &report.edges {
             match check(&config, peer, edge) {
-                Ok(()) => self.window.record(now, edge),
+                Ok(()) => self.window.record(now, &process, edge),
                 Err(reason) => {
                     self.metrics.edges_refused.inc();
                     refused = Some(reason);
@@ -110,8 +111,23 @@ impl Telemetry {
     async fn follow(
         self,
         peer: SpiffeId,
+        reports: Streaming<EdgeReport>,
+        acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
+    ) {
+        let mut process = None;
+        self.take_all(&peer, reports, acks, &mut process).await;
+        if let Some(process) = process {
+            self.window.ended(&process);
+        }
+    }
+
+    /// Takes reports until either end has enough. `process` becomes whose they were.
+    async fn take_all(
+        &self,
+        peer: &SpiffeId,
         mut reports: Streaming<EdgeReport>,
         acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
+        process: &mut Option<String>,
     ) {
         let mut complained = false;
         loop {
@@ -125,7 +141,8 @@ impl Telemetry {
             };
             // Either end is the end: what was not acknowledged is reported again.
             let Ok(Some(report)) = report else { return };
-            if let Some(reason) = self.take(&peer, &report)
+            process.get_or_insert_with(|| process_of(peer, &report));
+            if let Some(reason) = self.take(peer, &report)
                 && !complained
             {
                 tracing::warn!(%peer, reason, "edges that a proxy reported were refused");
@@ -176,6 +193,11 @@ impl Processes {
         }
         new
     }
+}
+
+/// The life of the proxy that reports, told from those of others.
+fn process_of(peer: &SpiffeId, report: &EdgeReport) -> String {
+    format!("{peer} {}", report.process_id)
 }
 
 /// Whether the reporter stands on its own side of the edge.

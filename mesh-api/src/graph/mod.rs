@@ -19,7 +19,7 @@ pub mod traffic;
 pub mod window;
 
 use engine::{Answer, build, questions};
-pub use model::{Annotations, Graph, ServiceNotes};
+pub use model::{Annotations, Graph, LastReport, ServiceNotes};
 pub use params::{GraphQuery, GraphType, NodeScope, ParamError, Scope};
 pub use window::Window;
 
@@ -34,5 +34,8 @@ pub fn query(window: &Window, query: &GraphQuery, annotations: &Annotations) -> 
             Answer { question, samples }
         })
         .collect();
-    build(query, &answers, annotations)
+    Graph {
+        last_report: window.last_report(),
+        ..build(query, &answers, annotations)
+    }
 }

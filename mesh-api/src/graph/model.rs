@@ -239,6 +239,17 @@ pub struct Edge {
     pub health: Option<Status>,
 }
 
+/// Who reported traffic last, whatever the graph is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastReport {
+    /// When it came in, in seconds since 1970.
+    pub at: u64,
+    /// The namespace of the workload whose proxy reported.
+    pub namespace: String,
+    /// The workload's name.
+    pub workload: String,
+}
+
 /// A graph, sorted: boxes first, edges by the ids of their ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
@@ -252,6 +263,8 @@ pub struct Graph {
     pub namespaces: Vec<String>,
     /// Which quantile the response times are, or the mean.
     pub response_time: super::params::ResponseTime,
+    /// The latest report of all, if the graph was made from what proxies report here.
+    pub last_report: Option<LastReport>,
     /// Nodes and boxes.
     pub nodes: Vec<Node>,
     /// Edges.

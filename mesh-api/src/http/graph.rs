@@ -1,15 +1,15 @@
-//! The service graph over HTTP: Kiali's JSON, pictures, and the page that shows them.
+//! The service graph over HTTP: Kiali's JSON, and pictures. [`super::page`] shows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::{Path, Query, State};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header;
-use mesh_config::{Config, resolve_host, split_host};
+use mesh_config::{Config, Kind, resolve_host, split_host};
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use tokio::sync::watch;
 
@@ -30,12 +30,11 @@ pub(crate) struct Graphs {
 }
 
 /// The name and value pairs of a query.
-type Pairs = Query<Vec<(String, String)>>;
+pub(super) type Pairs = Query<Vec<(String, String)>>;
 
 /// The graph's routes.
 pub(crate) fn graphs(graphs: Graphs) -> Router {
     Router::new()
-        .route("/", get(page))
         .route("/graph.svg", get(svg))
         .route("/graph.dot", get(dot))
         .route("/graph.mmd", get(mermaid))
@@ -59,17 +58,17 @@ pub(crate) fn graphs(graphs: Graphs) -> Router {
         .with_state(graphs)
 }
 
-/// The page runs its own script and talks to this server, and that is all it may do.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-     img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What pictures show unless they are asked for something else. Of TCP both directions, and connections that
+/// are open though nothing flows.
+pub(super) const PICTURED: [(&str, &str); 4] = [
+    ("graphType", "versionedApp"),
+    ("duration", "60s"),
+    ("rateTcp", "total"),
+    ("includeIdleEdges", "true"),
+];
 
 /// A picture loads nothing and runs nothing.
 const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-
-async fn page() -> impl IntoResponse {
-    let policy = [(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)];
-    (policy, Html(include_str!("page.html")))
-}
 
 async fn namespaces(
     State(graphs): State<Graphs>,
@@ -137,7 +136,7 @@ async fn mermaid(State(graphs): State<Graphs>, Query(pairs): Pairs) -> Result<Re
 
 impl Graphs {
     /// What is asked of whole namespaces; of all, if none is named. `defaults` go before what was typed.
-    fn of_namespaces(
+    pub(super) fn of_namespaces(
         &self,
         defaults: &[(&str, &str)],
         typed: &[(String, String)],
@@ -179,8 +178,7 @@ impl Graphs {
         content_type: &'static str,
         draw: fn(&Graph) -> String,
     ) -> Result<Response, ApiError> {
-        let defaults = [("graphType", "versionedApp"), ("duration", "60s")];
-        let query = self.of_namespaces(&defaults, typed)?;
+        let query = self.of_namespaces(&PICTURED, typed)?;
         let picture = self.blocking(query, move |graph| draw(&graph)).await?;
         let headers = [
             (header::CONTENT_TYPE, content_type),
@@ -191,7 +189,7 @@ impl Graphs {
     }
 
     /// Computes a graph, which takes a while for a large mesh, where it delays nobody.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         query: GraphQuery,
         finish: impl FnOnce(Graph) -> T + Send + 'static,
@@ -238,9 +236,22 @@ impl Graphs {
             services: services(&view.config),
             ..Annotations::default()
         };
+        // A group that nobody is of is gone, and not only silent.
+        for group in view.config.of_kind(Kind::WorkloadGroup) {
+            let metadata = &group.metadata;
+            let workload = (metadata.namespace.clone(), metadata.name.clone());
+            annotations.instances.insert(workload, 0);
+        }
         for instance in &self.published.borrow().instances {
             let workload = (instance.namespace.clone(), instance.group.clone());
             *annotations.instances.entry(workload).or_default() += 1;
+        }
+        // Who only calls others does not register.
+        for proxy in self.proxies.all() {
+            let workload = (proxy.node.namespace, proxy.node.workload_group);
+            if let Some(instances) = annotations.instances.get_mut(&workload) {
+                *instances = (*instances).max(1);
+            }
         }
         annotations
     }

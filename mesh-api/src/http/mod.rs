@@ -1,7 +1,7 @@
 //! The config API over HTTP, in the Kubernetes API's paths and shapes.
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
-//! [`discovery`] says what there is; [`mod@views`] and [`graph`] show what the mesh does. [`guard`] keeps web
+//! [`discovery`] says what there is; [`mod@views`], [`graph`] and [`mod@page`] show what the mesh does. [`guard`] keeps web
 //! pages out.
 
 mod apply;
@@ -9,6 +9,8 @@ mod body;
 mod discovery;
 mod graph;
 mod guard;
+mod live;
+mod page;
 mod path;
 mod query;
 mod resources;
@@ -28,6 +30,7 @@ use http::{Method, StatusCode, Uri};
 use mesh_process::Readiness;
 
 pub(crate) use graph::{Graphs, graphs};
+pub(crate) use page::{Page, page};
 use status::{ApiError, Reason};
 pub(crate) use views::{Views, views};
 

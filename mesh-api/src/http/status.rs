@@ -26,6 +26,8 @@ pub(crate) enum Reason {
     Conflict,
     /// The body took too long to arrive.
     Timeout,
+    /// There are as many of these as there may be.
+    TooManyRequests,
     /// The body is too large.
     RequestEntityTooLarge,
     /// The body is neither JSON nor YAML.
@@ -56,6 +58,7 @@ impl Reason {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AlreadyExists | Self::Conflict => StatusCode::CONFLICT,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,

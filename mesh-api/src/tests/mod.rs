@@ -4,6 +4,7 @@
 mod discovery;
 mod events;
 mod leases;
+mod page;
 mod reports;
 mod starting;
 

@@ -142,6 +142,7 @@ pub(super) fn graph(map: TrafficMap, query: &GraphQuery) -> Graph {
             .map(str::to_owned)
             .collect(),
         response_time: query.response_time,
+        last_report: None,
         nodes,
         edges,
     }

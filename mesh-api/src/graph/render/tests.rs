@@ -6,9 +6,9 @@ use mesh_xds::mesh::edge_delta::Reporter;
 use mesh_xds::mesh::{EdgeDelta, Workload};
 use proptest::prelude::*;
 
-use super::{dot, mermaid, svg};
+use super::{dot, inline_svg, mermaid, summary, svg, table};
 use crate::graph::model::{Annotations, Graph, ServiceNotes};
-use crate::graph::params::{GraphQuery, GraphType};
+use crate::graph::params::{GraphQuery, GraphType, Rate};
 use crate::graph::{Window, query};
 
 fn now() -> SystemTime {
@@ -48,11 +48,13 @@ fn call(from: Option<Workload>, to: Workload, requests: u64, code: u32) -> EdgeD
 fn graph(calls: &[EdgeDelta], inject: bool) -> Graph {
     let window = Window::new();
     for call in calls {
-        window.record(now(), call);
+        window.record(now(), "one life", call);
     }
     let duration = Duration::from_secs(60);
     let mut asked = GraphQuery::new(["shop"], GraphType::VersionedApp, duration, now());
     asked.inject_service_nodes = inject;
+    asked.rate_tcp = Rate::Total;
+    asked.include_idle_edges = true;
     let mut annotations = Annotations::default();
     let weighted = ServiceNotes {
         traffic_shifting: true,
@@ -60,6 +62,8 @@ fn graph(calls: &[EdgeDelta], inject: bool) -> Graph {
     };
     let place = ("shop".into(), "web".into());
     annotations.services.insert(place, weighted);
+    let gone = ("shop".into(), "gone-v1".into());
+    annotations.instances.insert(gone, 0);
     query(&window, &asked, &annotations)
 }
 
@@ -140,6 +144,79 @@ fn a_picture_shows_names_shares_locks_and_bypasses() {
     assert!(!picture.contains("<script") && !picture.contains("href"));
 }
 
+/// A connection of which so much was reported.
+fn session(received: u64, sent: u64, opened: u64) -> EdgeDelta {
+    EdgeDelta {
+        protocol: "tcp".into(),
+        request_bytes: received,
+        response_bytes: sent,
+        connections_opened: opened,
+        duration_buckets: vec![],
+        ..call(Some(workload("web", "v1")), workload("db", "v1"), 0, 0)
+    }
+}
+
+#[test]
+fn connections_are_drawn_with_their_bytes_both_ways_and_their_padlock() {
+    let graph = graph(&[session(60_000, 678_000, 1)], false);
+    let picture = svg(&graph);
+    assert_well_formed(&picture);
+    for text in [
+        ">12.3 kB/s<",
+        "class=\"line tcp\"",
+        "class=\"lock-body\"",
+        "web (v1) → db (v1), tcp",
+    ] {
+        assert!(picture.contains(text), "{text} is not in {picture}");
+    }
+    assert!(
+        dot(&graph).contains("12.3 kB/s\\nmutual TLS"),
+        "{}",
+        dot(&graph)
+    );
+    assert!(mermaid(&graph).contains("12.3 kB/s<br/>mutual TLS"));
+    assert!(table(&graph).contains("<td>tcp</td><td>12.3 kB/s</td>"));
+    assert_eq!(
+        summary(&graph),
+        "No edge is in trouble. All traffic is under mutual TLS."
+    );
+}
+
+#[test]
+fn a_silent_connection_stays_in_the_picture() {
+    let graph = graph(&[session(0, 0, 1)], false);
+    let picture = svg(&graph);
+    assert!(picture.contains(">open, idle<"), "{picture}");
+    assert!(picture.contains("class=\"line idle\""));
+}
+
+#[test]
+fn what_runs_no_more_is_marked() {
+    let to_gone = [call(None, workload("gone", "v1"), 60, 200)];
+    let picture = svg(&graph(&to_gone, false));
+    assert_eq!(picture.matches(">gone</text>").count(), 2, "{picture}");
+    let to_web = [call(None, workload("web", "v1"), 60, 200)];
+    assert!(!svg(&graph(&to_web, false)).contains(">gone<"));
+}
+
+#[test]
+fn a_page_has_the_picture_without_what_it_brings_itself() {
+    let graph = graph(&shop(60), false);
+    let picture = inline_svg(&graph);
+    assert_well_formed(&picture);
+    assert!(!picture.contains("<style") && !picture.contains("style="));
+    assert!(!picture.contains("UTC"), "it would change each second");
+    assert!(picture.contains("aria-label=\"Traffic in shop\""));
+    assert_eq!(places(&picture), places(&svg(&graph)));
+    assert_well_formed(&table(&graph));
+    assert_eq!(table(&graph).matches("<tr ").count(), graph.edges.len());
+    let said = summary(&graph);
+    assert_eq!(
+        said,
+        "100% of the requests from web v2 to cart (v1) fail. One edge has traffic in plain text."
+    );
+}
+
 #[test]
 fn other_rates_move_nothing() {
     let (one, two) = (graph(&shop(60), false), graph(&shop(6_000_000), false));
@@ -202,7 +279,22 @@ fn an_empty_graph_says_so_and_what_to_do() {
     for picture in [picture, dot(&graph), mermaid(&graph)] {
         assert!(picture.contains("No traffic was reported in shop during 60 s."));
         assert!(picture.contains("curl http://GATEWAY-ADDRESS/"));
+        assert!(picture.contains("No proxy has reported traffic to this mesh-api so far."));
     }
+    assert_eq!(summary(&graph), "No traffic in the last 60 s.");
+    let elsewhere = EdgeDelta {
+        service_namespace: "other".into(),
+        destination: Some(Workload {
+            namespace: "other".into(),
+            ..workload("web", "v1")
+        }),
+        ..call(None, workload("web", "v1"), 60, 200)
+    };
+    let picture = svg(&self::graph(&[elsewhere], false));
+    assert!(
+        picture.contains("The last report came from web-v1 in other at 2025-11-24 16:00:00 UTC."),
+        "{picture}"
+    );
 }
 
 #[test]

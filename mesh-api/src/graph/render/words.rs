@@ -1,7 +1,7 @@
 //! What is written on nodes and edges, the same in every format.
 
 use super::numbers::{milliseconds, percent, rate, time, window};
-use crate::graph::model::{BoxKind, Edge, Graph, Node, NodeType, Status};
+use crate::graph::model::{BoxKind, Edge, Graph, LastReport, Node, NodeType, Status};
 use crate::graph::params::{GraphType, ResponseTime};
 use crate::graph::traffic::Protocol;
 
@@ -133,10 +133,20 @@ fn box_name(node: &Node) -> &str {
         .map_or("", String::as_str)
 }
 
+/// Whether nothing runs any more of what a node stands for.
+fn is_gone(node: &Node) -> bool {
+    let workloads = node.health.iter().flat_map(|health| &health.workloads);
+    let mut running = workloads.map(|workload| workload.instances > 0).peekable();
+    running.peek().is_some() && !running.any(|running| running)
+}
+
 /// The badges of a node.
 pub(super) fn badges(node: &Node) -> Vec<&'static str> {
     let notes = &node.notes;
     let mut badges = Vec::new();
+    if is_gone(node) {
+        badges.push("gone");
+    }
     if node.gateway.is_some() {
         badges.push("gateway");
     }
@@ -157,8 +167,12 @@ pub(super) fn badges(node: &Node) -> Vec<&'static str> {
     badges
 }
 
-/// `90% · 4.5 rps`; the share is left out where there is nothing to share with.
+/// `90% · 4.5 rps`; the share is left out where there is nothing to share with. An edge without traffic is
+/// one of connections that are open.
 pub(super) fn share_and_rate(edge: &Edge) -> String {
+    if edge.traffic.rates.total <= 0.0 {
+        return "open, idle".to_owned();
+    }
     let rate = rate(edge.protocol, edge.traffic.rates.total);
     if edge.protocol == Protocol::Tcp || edge.percent_of_source <= 0.0 {
         rate
@@ -183,24 +197,39 @@ pub(super) fn errors(edge: &Edge) -> Option<String> {
     (percent_errors > 0.0).then(|| format!("{} errors", percent(percent_errors)))
 }
 
+/// The name of a node where no box tells the rest of it.
+pub(super) fn full_name(graph: &Graph, index: usize) -> String {
+    let (name, below) = node(graph, &graph.nodes[index]);
+    let Node { app, node_type, .. } = &graph.nodes[index];
+    let boxed = *node_type == NodeType::App && !app.is_empty() && *app != name;
+    let name = if boxed { format!("{app} {name}") } else { name };
+    if below.is_empty() {
+        name
+    } else {
+        format!("{name} ({below})")
+    }
+}
+
+/// How an edge's connections were secured.
+pub(super) fn security(edge: &Edge) -> Option<String> {
+    Some(match (lock(edge)?, edge.security.percent_mutual()) {
+        (Lock::Closed, _) => "mutual TLS".to_owned(),
+        (Lock::Open, Some(share)) => {
+            format!(
+                "{} under mutual TLS, the rest in plain text",
+                percent(share)
+            )
+        }
+        (Lock::Open, None) => "plain text".to_owned(),
+    })
+}
+
 /// Everything about an edge, for a tooltip.
 pub(super) fn edge_details(graph: &Graph, edge: &Edge) -> String {
-    let name = |index: usize| {
-        let (name, below) = node(graph, &graph.nodes[index]);
-        let app = &graph.nodes[index].app;
-        match (below.as_str(), app.is_empty() || *app == name) {
-            ("", true) => name,
-            ("", false) if graph.nodes[index].node_type == NodeType::App => {
-                format!("{app} {name}")
-            }
-            ("", false) => name,
-            (below, _) => format!("{name} ({below})"),
-        }
-    };
     let mut lines = vec![format!(
         "{} → {}, {}",
-        name(edge.source),
-        name(edge.target),
+        full_name(graph, edge.source),
+        full_name(graph, edge.target),
         edge.protocol.as_str()
     )];
     lines.push(share_and_rate(edge));
@@ -219,17 +248,7 @@ pub(super) fn edge_details(graph: &Graph, edge: &Edge) -> String {
             lines.push(format!("{code} {flags}: {}", percent(share)).replace(" :", ":"));
         }
     }
-    match (lock(edge), edge.security.percent_mutual()) {
-        (Some(Lock::Closed), _) => lines.push("mutual TLS".to_owned()),
-        (Some(Lock::Open), Some(share)) => {
-            lines.push(format!(
-                "{} under mutual TLS, the rest in plain text",
-                percent(share)
-            ));
-        }
-        (Some(Lock::Open), None) => lines.push("plain text".to_owned()),
-        (None, _) => {}
-    }
+    lines.extend(security(edge));
     let principals = [
         ("from", &edge.security.source_principal),
         ("to", &edge.security.destination_principal),
@@ -240,8 +259,57 @@ pub(super) fn edge_details(graph: &Graph, edge: &Edge) -> String {
     lines.join("\n")
 }
 
+/// How the graph is doing, in one or two sentences.
+#[must_use]
+pub fn summary(graph: &Graph) -> String {
+    if graph.edges.is_empty() {
+        return format!("No traffic in the last {}.", window(graph.duration));
+    }
+    let mut troubled: Vec<&Edge> = graph
+        .edges
+        .iter()
+        .filter(|edge| matches!(Tone::of_edge(edge), Tone::Degraded | Tone::Failing))
+        .collect();
+    troubled.sort_by(|a, b| {
+        let errors = |edge: &Edge| edge.traffic.rates.percent_errors();
+        errors(b).total_cmp(&errors(a))
+    });
+    let mut text = match troubled.as_slice() {
+        [] => "No edge is in trouble.".to_owned(),
+        [worst, others @ ..] => {
+            let (from, to) = (
+                full_name(graph, worst.source),
+                full_name(graph, worst.target),
+            );
+            let share = percent(worst.traffic.rates.percent_errors());
+            let mut text = format!("{share} of the requests from {from} to {to} fail");
+            match others.len() {
+                0 => {}
+                1 => text.push_str(", and one more edge is in trouble"),
+                more => text.push_str(&format!(", and {more} more edges are in trouble")),
+            }
+            text.push('.');
+            text
+        }
+    };
+    let locked = |wanted| {
+        let edges = graph.edges.iter();
+        edges.filter(|edge| lock(edge) == Some(wanted)).count()
+    };
+    match locked(Lock::Open) {
+        0 if locked(Lock::Closed) == graph.edges.len() => {
+            text.push_str(" All traffic is under mutual TLS.");
+        }
+        0 => text.push_str(" No server reports traffic in plain text."),
+        1 => text.push_str(" One edge has traffic in plain text."),
+        some => text.push_str(&format!(" {some} edges have traffic in plain text.")),
+    }
+    text
+}
+
 /// `Traffic in shop, edge`
-pub(super) fn title(graph: &Graph) -> String {
+#[must_use]
+pub fn title(graph: &Graph) -> String {
     const SHOWN: usize = 4;
     let names = graph.namespaces.iter().take(SHOWN);
     let mut list = names.map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -264,13 +332,25 @@ pub(super) fn subtitle(graph: &Graph) -> String {
 }
 
 /// What to do about an empty graph, in lines.
-pub(super) fn nothing(graph: &Graph) -> [String; 4] {
+pub(super) fn nothing(graph: &Graph) -> [String; 5] {
+    let last = match &graph.last_report {
+        None => "No proxy has reported traffic to this mesh-api so far.".to_owned(),
+        Some(LastReport {
+            at,
+            namespace,
+            workload,
+        }) => format!(
+            "The last report came from {workload} in {namespace} at {}.",
+            time(*at)
+        ),
+    };
     [
         format!(
             "No traffic was reported in {} during {}.",
             graph.namespaces.join(", "),
             window(graph.duration)
         ),
+        last,
         "Send some through the gateway:  curl http://GATEWAY-ADDRESS/".to_owned(),
         "or from beside an agent:  curl -x http://127.0.0.1:15001 http://SERVICE.NAMESPACE/"
             .to_owned(),

@@ -4,10 +4,13 @@
 //! some seconds, and no counter reset can spoil it. Bounds: [`Limits`]. Past them history gets coarser,
 //! then shorter, and the longest idle series go; each is counted in [`Stats`], nothing fails.
 //!
+//! A connection that is open and silent reports nothing, and is there all the same: `open` counts those.
+//!
 //! Read `delta` and `slots` for how deltas are kept, `series` for their labels, `view` for how queries are
 //! answered.
 
 mod delta;
+mod open;
 mod series;
 mod slots;
 mod view;
@@ -18,9 +21,12 @@ use std::time::SystemTime;
 use mesh_xds::mesh::EdgeDelta;
 
 use self::delta::{BUCKETS, Delta};
+use self::open::Open;
 use self::series::Table;
 use self::slots::Slots;
 pub use self::view::View;
+use super::labels::{Label, Labels};
+use super::model::LastReport;
 use super::params::seconds;
 
 /// How far back the window reaches, in seconds, and a little more, so that a report that was late or
@@ -76,8 +82,10 @@ pub struct Window {
 struct Store {
     table: Table,
     slots: Slots,
+    open: Open,
     /// The latest second that was told.
     newest: u64,
+    last_report: Option<LastReport>,
     stats: Stats,
 }
 
@@ -103,10 +111,13 @@ impl Window {
         }
     }
 
-    /// Files a delta under the second of `now`. One that adds nothing leaves no trace.
-    pub fn record(&self, now: SystemTime, delta: &EdgeDelta) {
+    /// Files a delta under the second of `now`. One that adds nothing leaves no trace. `process` names the
+    /// life of the proxy that reports: connections that it opened are open until it says that they are
+    /// closed, or [`Window::ended`] says that it is gone.
+    pub fn record(&self, now: SystemTime, process: &str, delta: &EdgeDelta) {
         let added = added(delta);
-        if added.is_zero() {
+        let connections = (delta.connections_opened, delta.connections_closed);
+        if added.is_zero() && connections == (0, 0) {
             return;
         }
         let second = seconds(now).min(END_OF_TIME);
@@ -117,6 +128,7 @@ impl Window {
             store.stats.dropped_deltas += 1;
             return;
         };
+        store.last_report = reporter(&labels, second);
         while store.slots.bytes() >= self.limits.bytes {
             if store.slots.coarsen() {
                 store.stats.coarsened_minutes += 1;
@@ -126,7 +138,10 @@ impl Window {
             }
         }
         let id = store.table.id(labels, second);
-        store.slots.push(second, id, &added);
+        if !added.is_zero() {
+            store.slots.push(second, id, &added);
+        }
+        store.open.count(process, id, connections);
         if store.table.len() > self.limits.series {
             // Several at once, since finding the oldest takes a look at all.
             let most = self.limits.series - self.limits.series / 100;
@@ -134,17 +149,34 @@ impl Window {
         }
     }
 
+    /// A process reports no more: what it had open is not open any more.
+    pub fn ended(&self, process: &str) {
+        self.store().open.forget(process);
+    }
+
+    /// The latest report, however long ago.
+    #[must_use]
+    pub fn last_report(&self) -> Option<LastReport> {
+        self.store().last_report.clone()
+    }
+
     /// What was reported in the `duration` seconds that end with `query_time`, in seconds since 1970.
     #[must_use]
     pub fn view(&self, duration: u64, query_time: u64) -> View {
         let last = query_time.min(END_OF_TIME);
         let first = last.saturating_sub(duration.max(1) - 1);
-        let slots = {
+        let (slots, open) = {
             let mut store = self.store();
             store.seal();
-            store.slots.between(first, last)
+            // What was open at an earlier time is not known.
+            let open = (last >= store.newest).then(|| store.open.series());
+            (store.slots.between(first, last), open)
         };
-        let mut sums: Vec<_> = slots::sum(&slots).into_iter().collect();
+        let mut sums = slots::sum(&slots);
+        for id in open.into_iter().flatten() {
+            sums.entry(id).or_default();
+        }
+        let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_unstable_by_key(|(id, _)| *id);
         let store = self.store();
         let series = sums
@@ -178,6 +210,7 @@ impl Store {
     fn advance(&mut self, second: u64) {
         if second.saturating_add(SPAN) < self.newest {
             self.slots.clear();
+            self.open = Open::default();
             self.table.clear();
             self.stats.clock_resets += 1;
             self.newest = second;
@@ -189,6 +222,7 @@ impl Store {
         self.newest = second;
         self.slots.forget_before(second.saturating_sub(SPAN));
         if minute_is_new {
+            self.open.retain(|id| self.table.touch(id, second));
             self.table.forget_before(second.saturating_sub(SPAN));
             self.seal();
         }
@@ -197,6 +231,22 @@ impl Store {
     fn seal(&mut self) {
         self.slots.seal_before(self.newest);
     }
+}
+
+/// Whose report it is: the workload on the reporter's side of the edge.
+fn reporter(labels: &Labels, at: u64) -> Option<LastReport> {
+    let (namespace, workload) = match labels.get(Label::Reporter)? {
+        "source" => (Label::SourceWorkloadNamespace, Label::SourceWorkload),
+        _ => (
+            Label::DestinationWorkloadNamespace,
+            Label::DestinationWorkload,
+        ),
+    };
+    Some(LastReport {
+        at,
+        namespace: labels.get(namespace)?.to_owned(),
+        workload: labels.get(workload)?.to_owned(),
+    })
 }
 
 /// The numbers of a delta. Buckets that a newer proxy may have more of count as the last one.

@@ -152,6 +152,15 @@ impl Table {
         id
     }
 
+    /// Keeps a series that is idle and still wanted. False if it has been forgotten already.
+    pub(super) fn touch(&mut self, id: Id, now: u64) -> bool {
+        let entry = self.entries.get_mut(&id);
+        entry.is_some_and(|entry| {
+            entry.last_seen = entry.last_seen.max(now);
+            true
+        })
+    }
+
     /// The labels of a series, unless it has been forgotten.
     pub(super) fn labels(&self, id: Id) -> Option<&Arc<Labels>> {
         self.entries.get(&id).map(|entry| &entry.labels)
