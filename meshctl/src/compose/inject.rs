@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::hosts::{self, Hosts};
 use super::marks::{self, Edits};
-use super::ports::{self, Published};
-use super::project::{Member, Project, dependencies};
-use super::yaml::{Entry, Node, Tree, Value};
-use super::{Refusal, fleet, yaml};
+use super::project::Project;
+use super::warnings::{self, Told};
+use super::yaml::{self, Entry, Node, Value};
+use super::{Refusal, fleet, hosts, kept, ports};
 
 /// A file with the mesh in it.
 #[derive(Debug)]
@@ -49,24 +48,26 @@ pub(super) fn inject(text: &str) -> Result<Injected, Refusal> {
         }
         let hosts = hosts::of(&project, member);
         hosts::write(&mut edits, member, unit, &hosts)?;
-        told.push((member, published, hosts));
+        told.push(Told {
+            member,
+            published,
+            hosts,
+        });
     }
     check_anchors(&project, &told)?;
     let redirected: Vec<bool> = told
         .iter()
-        .map(|(_, published, _)| !published.redirected.is_empty())
+        .map(|told| !told.published.redirected.is_empty())
         .collect();
     add_fleet(&mut edits, &project, unit, network, &redirected)?;
 
     let text = format!("{bom}{}", edits.apply());
-    check_result(original, &text, &project)?;
+    kept::check(original, &text, &project)?;
     Ok(Injected {
         text,
-        warnings: warnings(&project, &told),
+        warnings: warnings::of(&project, &told),
     })
 }
-
-type Told<'a, 'p> = (&'p Member<'a>, Published<'a>, Hosts);
 
 /// How far the file indents a service's own keys.
 fn unit(project: &Project<'_>) -> usize {
@@ -110,7 +111,7 @@ fn check_anchors(project: &Project<'_>, told: &[Told<'_, '_>]) -> Result<(), Ref
     let mut uses: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
     aliases(&project.tree.root, &mut uses);
     let has_own = |user: &Node| {
-        told.iter().any(|(member, _, hosts)| {
+        told.iter().any(|Told { member, hosts, .. }| {
             let is_merge = |entry: &Entry| {
                 entry.is_merge()
                     && (std::ptr::eq(entry.value.as_ref(), user)
@@ -137,7 +138,12 @@ fn check_anchors(project: &Project<'_>, told: &[Told<'_, '_>]) -> Result<(), Ref
     };
     check(&project.tree.root, false)?;
     check(&project.services.value, false)?;
-    for (member, published, hosts) in told {
+    for Told {
+        member,
+        published,
+        hosts,
+    } in told
+    {
         if hosts.names.is_empty() && published.redirected.is_empty() {
             continue;
         }
@@ -276,120 +282,4 @@ fn end_of_services(edits: &Edits<'_>, project: &Project<'_>) -> usize {
         .filter(|start| *start >= end)
         .min();
     edits.line_at(after.unwrap_or(project.tree.end))
-}
-
-/// The last line of defence: whatever the edits were thought to do, the result says what the file said, and
-/// can be undone.
-fn check_result(original: &str, text: &str, project: &Project<'_>) -> Result<(), Refusal> {
-    let at = &project.services.key;
-    let unkept = |what: &str| {
-        at.refuse(format!(
-            "this file cannot be edited without changing more of it ({what}); write the part in the plain form of indented lines"
-        ))
-    };
-    if marks::undo(text)? != original {
-        return Err(unkept("it could not be brought back to the byte"));
-    }
-    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let tree = yaml::read(body).map_err(|refusal| unkept(&refusal.to_string()))?;
-    match first_difference(&project.tree.root, &tree, project) {
-        Some(what) => Err(unkept(&what)),
-        None => Ok(()),
-    }
-}
-
-/// The first thing that was there and is not there any more as it was.
-fn first_difference(before: &Node, after: &Tree, project: &Project<'_>) -> Option<String> {
-    if let Some(key) = changed(before, &after.root, &["services", "volumes"]) {
-        return Some(format!("{key} would change"));
-    }
-    let services = after.root.own("services")?;
-    let names: Vec<&str> = project.members.iter().map(|member| member.name).collect();
-    if let Some(key) = changed(&project.services.value, &services.value, &names) {
-        return Some(format!("service {key} would change"));
-    }
-    for member in &project.members {
-        let Some(service) = services.value.own(member.name) else {
-            return Some(format!("service {} would be gone", member.name));
-        };
-        if let Some(key) = changed(member.node, &service.value, &["extra_hosts", "ports"]) {
-            return Some(format!("{key} of service {} would change", member.name));
-        }
-    }
-    let volumes = |root: &Node| root.get("volumes").map(|volumes| volumes.merged().len());
-    let added = fleet::volume_names(project).len();
-    let expected = volumes(before).unwrap_or_default() + added;
-    let is_whole = services.value.entries().len()
-        == project.services.value.entries().len() + fleet::service_names(project).len()
-        && volumes(&after.root) == Some(expected);
-    (!is_whole).then(|| "not all services and volumes would be there".to_owned())
-}
-
-/// The first key of a map that another map does not have with the same value, apart from those edited.
-fn changed<'a>(before: &'a Node, after: &Node, edited: &[&str]) -> Option<&'a str> {
-    let mut keys = before.entries().iter().filter_map(|entry| {
-        let key = entry.key.text()?;
-        let is_kept = edited.contains(&key)
-            || entry.is_merge()
-            || after
-                .own(key)
-                .is_some_and(|other| entry.value.is_like(&other.value));
-        (!is_kept).then_some(key)
-    });
-    keys.next()
-}
-
-fn warnings(project: &Project<'_>, told: &[Told<'_, '_>]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let callable = project.callable();
-    for (member, published, hosts) in told {
-        let name = member.name;
-        let labels = &member.labels;
-        for port in &published.open {
-            warnings.push(format!(
-                "port {port} of service {name} is published as before: what comes in there goes past its agent"
-            ));
-        }
-        if labels.ports.is_empty() {
-            warnings.push(format!(
-                "service {name} has no mesh.port: it calls others in the mesh, and nobody calls it"
-            ));
-        }
-        if !hosts.same_port.is_empty() {
-            warnings.push(format!(
-                "service {name} has the same port as {}, so that its calls there go past the mesh, in plain text; let one of them use another port, or send HTTP through http_proxy=http://127.0.0.1:15001",
-                hosts.same_port.join(", ")
-            ));
-        }
-        if !hosts.taken.is_empty() {
-            warnings.push(format!(
-                "service {name} has {} in its own extra_hosts, so that its calls there go past the mesh; remove it there",
-                hosts.taken.join(", ")
-            ));
-        }
-        let service = (labels.namespace.as_str(), labels.service.as_str());
-        let is_called_so = callable
-            .get(&service)
-            .is_some_and(|members| members.iter().all(|member| member.name != labels.service));
-        if is_called_so {
-            warnings.push(format!(
-                "service {name} is called {} in the mesh: what others send to {name} goes past it; let them call {}",
-                labels.service, labels.service
-            ));
-        }
-    }
-    for (name, node) in &project.others {
-        let mut past: Vec<&str> = dependencies(node);
-        past.retain(|needed| {
-            let mut members = project.members.iter();
-            members.any(|member| member.name == *needed && !member.labels.ports.is_empty())
-        });
-        if !past.is_empty() {
-            warnings.push(format!(
-                "service {name} has no labels and depends on {}: what it sends there goes past the mesh, without identity; label it too",
-                past.join(", ")
-            ));
-        }
-    }
-    warnings
 }

@@ -8,11 +8,13 @@
 mod fleet;
 mod hosts;
 mod inject;
+mod kept;
 mod labels;
 mod manifest;
 mod marks;
 mod ports;
 mod project;
+mod warnings;
 mod yaml;
 
 use std::fs;
