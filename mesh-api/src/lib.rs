@@ -25,6 +25,7 @@ mod store;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,13 +37,14 @@ use mesh_process::{Process, Shutdown, admin, bind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use settings::{Args, Settings};
+pub use settings::{Args, Command, Settings};
+pub use token::{Token, TokenError};
 
 use crate::ads::{Ads, Proxies};
 use crate::config_dir::ConfigDir;
 use crate::events::Events;
 use crate::graph::Window;
-use crate::http::{Graphs, Page, Views};
+use crate::http::{Access, Graphs, Page, Views};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::registry::{Registry, RegistryService};
@@ -90,6 +92,17 @@ pub async fn start(
         None => None,
     };
     events.started(store.view().config.len(), registry.len());
+    let token = match &settings.token_file {
+        Some(file) => Token::read(file)?,
+        None => Token::open(&settings.state_dir)?,
+    };
+    if !settings.listen_http.ip().is_loopback() {
+        tracing::info!(
+            listen_http = %settings.listen_http,
+            "the config API asks everybody beyond loopback for the token that `mesh-api token` prints"
+        );
+    }
+    let access = Arc::new(Access::new(&token, metrics.requests_refused.clone()));
     let xds = bind("--listen-xds", settings.listen_xds).await?;
     let http = bind("--listen-http", settings.listen_http).await?;
     let admin = bind("--listen-metrics", settings.listen_metrics).await?;
@@ -167,7 +180,7 @@ pub async fn start(
     tasks.spawn(services.serve(xds, identity, shutdown.clone()));
     tasks.spawn(mesh_process::serve(
         http,
-        http::closed(routes),
+        http::closed(routes, access),
         shutdown.clone(),
     ));
     let routes = admin::metrics(exposed).merge(admin::health(readiness));

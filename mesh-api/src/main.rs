@@ -1,13 +1,33 @@
 //! The mesh's control plane: flags, identity, then [`mesh_api::start`].
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use mesh_api::{Args, Settings};
+use mesh_api::{Args, Command, Settings};
 use mesh_identity::client::obtain;
-use mesh_process::{Process, run, write_addresses};
+use mesh_process::{Process, args, exit, run, run_parsed, write_addresses};
 
 fn main() -> ExitCode {
-    run("mesh-api", serve)
+    let args = match args::load::<Args>(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return run::refuse("mesh-api", &error),
+    };
+    match args.command {
+        None => run_parsed("mesh-api", args, serve),
+        Some(Command::Token) => print_token(&args),
+    }
+}
+
+fn print_token(args: &Args) -> ExitCode {
+    let printed = args.token().map_err(anyhow::Error::new);
+    match printed.and_then(|token| Ok(writeln!(io::stdout(), "{}", token.as_str())?)) {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            // Nothing is left to do if even that fails.
+            let _ = writeln!(io::stderr(), "mesh-api: {error:#}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
 }
 
 async fn serve(args: Args, process: Process) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) reports_repeated: IntCounter,
     pub(crate) edges_refused: IntCounter,
     pub(crate) config_dir_errors: IntGauge,
+    pub(crate) requests_refused: IntCounterVec,
     objects: IntGaugeVec,
 }
 
@@ -55,6 +56,10 @@ impl Metrics {
         let objects = Opts::new(
             "mesh_api_objects",
             "Objects of the configuration, by API group and kind.",
+        );
+        let refused = Opts::new(
+            "mesh_api_http_requests_refused_total",
+            "Requests to the config API from beyond loopback that did not show its token, by reason.",
         );
         let compile = HistogramOpts::new(
             "mesh_api_compile_duration_seconds",
@@ -95,6 +100,7 @@ impl Metrics {
                 "mesh_api_config_dir_errors",
                 "Errors in the configuration directory; while there are any, its last good state is in force.",
             )?,
+            requests_refused: add(registry, IntCounterVec::new(refused, &["reason"])?)?,
             objects: add(registry, IntGaugeVec::new(objects, &["group", "kind"])?)?,
         })
     }

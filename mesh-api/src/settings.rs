@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::ensure;
 use mesh_identity::client::IdentityArgs;
 use mesh_process::CommonArgs;
 
+use crate::token::{Token, TokenError};
+
 /// The mesh's control plane: config API, workload registry, xDS server and service graph
+///
+/// Without a command it serves.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "mesh-api", version, mut_arg("state_dir", |arg| arg.default_value("/var/lib/mesh/api")))]
+#[command(name = "mesh-api", version, mut_arg("state_dir", |arg| arg.default_value("/var/lib/mesh/api").global(true)))]
 pub struct Args {
     /// Flags of every daemon.
     #[command(flatten)]
@@ -28,7 +31,8 @@ pub struct Args {
     )]
     pub listen_xds: SocketAddr,
 
-    /// Config API, service graph and web page; a loopback address, since it has no authentication yet
+    /// Config API, service graph and web page; beyond loopback it asks for the token that `mesh-api token`
+    /// prints
     #[arg(
         long,
         env = "MESH_LISTEN_HTTP",
@@ -49,6 +53,35 @@ pub struct Args {
     /// Directory of YAML files that are part of the configuration, followed while they change
     #[arg(long, env = "MESH_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
+
+    /// File with the token of the config API [default: made in the state directory]
+    #[arg(long, env = "MESH_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What mesh-api does besides serving.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Prints the token that the config API asks for beyond loopback
+    Token,
+}
+
+impl Args {
+    /// The token of the config API that these flags serve.
+    ///
+    /// # Errors
+    ///
+    /// If there is none yet, or it cannot be read.
+    pub fn token(&self) -> Result<Token, TokenError> {
+        match &self.token_file {
+            Some(file) => Token::read(file),
+            None => Token::in_directory(&self.identity.state_dir),
+        }
+    }
 }
 
 impl AsRef<CommonArgs> for Args {
@@ -62,7 +95,7 @@ impl AsRef<CommonArgs> for Args {
 pub struct Settings {
     /// Where proxies connect.
     pub listen_xds: SocketAddr,
-    /// The config API's address; must be a loopback one.
+    /// The config API's address.
     pub listen_http: SocketAddr,
     /// Where metrics and health are served.
     pub listen_metrics: SocketAddr,
@@ -70,6 +103,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// A directory that is part of the configuration.
     pub config_dir: Option<PathBuf>,
+    /// Where the config API's token is, if not in the state directory.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -77,15 +112,12 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A config API beyond loopback, which strangers could write to.
-    pub fn check(&self) -> anyhow::Result<()> {
-        let http = self.listen_http;
-        ensure!(
-            http.ip().is_loopback(),
-            "the config API has no authentication yet, so it is served on loopback only: --listen-http {http} is not a loopback address; use 127.0.0.1:{} and, for others, a proxy that authenticates them",
-            http.port()
-        );
-        Ok(())
+    /// A token file that holds no token.
+    pub fn check(&self) -> Result<(), TokenError> {
+        match &self.token_file {
+            Some(file) => Token::read(file).map(|_| ()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -97,6 +129,7 @@ impl From<&Args> for Settings {
             listen_metrics: args.listen_metrics,
             state_dir: args.identity.state_dir.clone(),
             config_dir: args.config_dir.clone(),
+            token_file: args.token_file.clone(),
         }
     }
 }

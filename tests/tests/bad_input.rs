@@ -145,8 +145,8 @@ fn daemons_say_what_stops_them() {
     assert!(corrupt.contains(name), "{corrupt}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), torn);
 
-    let open = failing("mesh-api", &["--listen-http", "0.0.0.0:0"]);
-    assert!(open.contains("loopback"), "{open}");
+    let locked = failing("mesh-api", &["--token-file", "/nowhere/token"]);
+    assert!(locked.contains("/nowhere/token"), "{locked}");
 }
 
 /// Runs a program that must fail, and returns what it said.

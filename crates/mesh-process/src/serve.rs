@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -23,7 +24,8 @@ const CONNECTIONS: usize = 512;
 /// How long requests in flight may take to end after the stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serves until the stop, then lets requests in flight end.
+/// Serves until the stop, then lets requests in flight end. Requests carry the client's address, as
+/// [`ConnectInfo`].
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
@@ -45,10 +47,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
             let place = Arc::clone(&places).acquire_owned().await.ok();
             (place, listener.accept().await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, stream, peer) = tokio::select! {
             () = shutdown.wait() => break,
             (place, accepted) = next => match accepted {
-                Ok((stream, _)) => (place, stream),
+                Ok((stream, peer)) => (place, stream, peer),
                 Err(error) => {
                     // Out of file descriptors, or the client is gone: the next one may do better.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -57,7 +59,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
                 }
             },
         };
-        let service = TowerToHyperService::new(router.clone());
+        let router = router.clone().layer(Extension(ConnectInfo(peer)));
+        let service = TowerToHyperService::new(router);
         let connection = server
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();

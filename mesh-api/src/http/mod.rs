@@ -1,9 +1,10 @@
 //! The config API over HTTP, in the Kubernetes API's paths and shapes.
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
-//! [`discovery`] says what there is; [`mod@views`], [`graph`] and [`mod@page`] show what the mesh does. [`guard`] keeps web
-//! pages out.
+//! [`discovery`] says what there is; [`mod@views`], [`graph`] and [`mod@page`] show what the mesh does.
+//! [`guard`] says who may talk to it, [`access`] what the token is for.
 
+mod access;
 mod apply;
 mod body;
 mod discovery;
@@ -24,11 +25,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get, post};
 use http::{Method, StatusCode, Uri};
 use mesh_process::Readiness;
 
+pub(crate) use access::Access;
 pub(crate) use graph::{Graphs, graphs};
 pub(crate) use page::{Page, page};
 use status::{ApiError, Reason};
@@ -58,11 +60,11 @@ pub(crate) fn config_api(store: Arc<Store>, readiness: Readiness) -> Router {
 }
 
 /// Closes a set of routes: answers for what is not there, and the guard in front of everything.
-pub(crate) fn closed(routes: Router) -> Router {
+pub(crate) fn closed(routes: Router, access: Arc<Access>) -> Router {
     routes
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(from_fn(guard::local_only))
+        .layer(from_fn_with_state(access, guard::guarded))
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {

@@ -14,6 +14,8 @@ use crate::store::Refusal;
 pub(crate) enum Reason {
     /// The request cannot be understood.
     BadRequest,
+    /// Who asks does not show the token.
+    Unauthorized,
     /// Not from here, or not this object.
     Forbidden,
     /// No such object or path.
@@ -53,6 +55,7 @@ impl Reason {
     fn code(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -134,6 +137,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.reason.code();
         let mut response = (code, Json(self.body())).into_response();
+        if self.reason == Reason::Unauthorized {
+            let bearer = http::HeaderValue::from_static("Bearer realm=\"mesh-api\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, bearer);
+        }
         if self.reason == Reason::Timeout {
             let close = http::HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);

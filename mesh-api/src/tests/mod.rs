@@ -105,6 +105,7 @@ impl Plane {
             listen_metrics: any,
             state_dir: state.to_owned(),
             config_dir: None,
+            token_file: None,
         };
         change(&mut settings);
         let identity = authority.identity("istio-system", "mesh-api");

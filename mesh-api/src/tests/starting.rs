@@ -46,12 +46,12 @@ async fn what_it_cannot_start_with_is_said() {
         Ok(_) => panic!("it started"),
         Err(error) => format!("{error:#}"),
     };
-    let open = Plane::start_by(authority(), state.path(), |settings| {
-        settings.listen_http = ([0, 0, 0, 0], 0).into();
+    let without = Plane::start_by(authority(), state.path(), |settings| {
+        settings.token_file = Some("/nowhere/token".into());
     });
-    let error = refused(open.await);
+    let error = refused(without.await);
     assert!(
-        error.contains("--listen-http") && error.contains("loopback"),
+        error.contains("/nowhere/token") && error.contains("--token-file"),
         "{error}"
     );
 
@@ -82,4 +82,46 @@ async fn what_it_cannot_start_with_is_said() {
         "{error}"
     );
     first.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_loopback_the_token_is_asked_for_and_stays_the_same() {
+    // The machine's own address beyond loopback: that of the way out, though nothing is sent there.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").unwrap();
+    let own = socket.local_addr().unwrap().ip();
+    assert!(!own.is_loopback());
+    let state = tempfile::tempdir().unwrap();
+    let open = |settings: &mut Settings| settings.listen_http = ([0, 0, 0, 0], 0).into();
+    let authority = Authority::new("cluster.local");
+    let mut plane = Plane::start_by(authority, state.path(), open)
+        .await
+        .unwrap();
+    let token = crate::Token::in_directory(state.path()).unwrap();
+
+    // By loopback as ever.
+    let port = plane.running.addresses["http"].port();
+    plane
+        .running
+        .addresses
+        .insert("http", ([127, 0, 0, 1], port).into());
+    plane.apply(SHOP).await;
+    plane.running.addresses.insert("http", (own, port).into());
+    let (code, answer) = plane.call("http", "GET", "/apis", "").await;
+    assert!(code == 401 && answer.contains("mesh-api token"), "{answer}");
+    let (code, answer) = plane.call("http", "GET", "/readyz", "").await;
+    assert_eq!((code, answer.as_str()), (200, "ok"));
+    let path = format!("/?token={}", token.as_str());
+    assert_eq!(plane.call("http", "GET", &path, "").await.0, 303);
+    let (_, metrics) = plane.call("metrics", "GET", "/metrics", "").await;
+    let counted = "mesh_api_http_requests_refused_total{reason=\"no_token\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    let authority = plane.stop().await;
+    let plane = Plane::start_by(authority, state.path(), open)
+        .await
+        .unwrap();
+    let again = crate::Token::in_directory(state.path()).unwrap();
+    assert_eq!(again.as_str(), token.as_str());
+    plane.stop().await;
 }

@@ -1,17 +1,25 @@
 //! The config API as a client sees it, over the router itself.
 
+mod access;
 mod applying;
 mod bodies;
 mod objects;
 
+use std::net::SocketAddr;
+
+use axum::Extension;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use http::{HeaderMap, Request, header};
+use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
 use crate::events::Events;
+use crate::token::Token;
 
+const TOKEN: &str = "0123456789abcdefABCDEF-token";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ROUTES: &str = "/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices";
 
@@ -35,7 +43,11 @@ spec:
 
 struct Api {
     store: Arc<Store>,
+    /// For a client on this machine.
     router: Router,
+    /// For one that has still to be placed.
+    guarded: Router,
+    refused: IntCounterVec,
     _state: tempfile::TempDir,
 }
 
@@ -46,29 +58,41 @@ struct Answer {
     text: String,
 }
 
+async fn send(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let bytes = to_bytes(body, 16 << 20).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    Answer {
+        code: head.status.as_u16(),
+        headers: head.headers,
+        body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        text,
+    }
+}
+
 impl Api {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(state.path(), Events::new()).unwrap());
-        let router = closed(config_api(Arc::clone(&store), Readiness::new()));
+        let refused = IntCounterVec::new(Opts::new("refused", "Refused."), &["reason"]).unwrap();
+        std::fs::write(state.path().join("token"), TOKEN).unwrap();
+        let token = Token::open(state.path()).unwrap();
+        let access = Arc::new(Access::new(&token, refused.clone()));
+        let guarded = closed(config_api(Arc::clone(&store), Readiness::new()), access);
+        let near = SocketAddr::from(([127, 0, 0, 1], 40000));
+        let router = guarded.clone().layer(Extension(ConnectInfo(near)));
         Self {
             store,
             router,
+            guarded,
+            refused,
             _state: state,
         }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let bytes = to_bytes(body, 16 << 20).await.unwrap();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer {
-            code: head.status.as_u16(),
-            headers: head.headers,
-            body: serde_json::from_str(&text).unwrap_or(Value::Null),
-            text,
-        }
+        send(self.router.clone(), request).await
     }
 
     async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
