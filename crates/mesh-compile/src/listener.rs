@@ -67,6 +67,8 @@ pub(crate) fn http_chain(
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
         http_filters: vec![router],
+        // Istio's default, `pathNormalization: BASE`.
+        normalize_path: Some(BoolValue { value: true }),
         use_remote_address: (callers == Callers::Strangers).then_some(BoolValue { value: true }),
         ..HttpConnectionManager::default()
     };

@@ -16,7 +16,7 @@ use crate::peer::Peer;
 use crate::snapshot::{Action, Cluster, Filter};
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
-use crate::steps::{headers, intake, route, split};
+use crate::steps::{headers, intake, path, route, split};
 use crate::upstream::{self, Call, Outgoing, balance};
 use crate::worker::Worker;
 
@@ -37,7 +37,14 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let at = x.standing.clone();
     let (mut head, body) = request.into_parts();
     let body = x.receive(body);
+    let Filter::Http(http) = &at.filter else {
+        // Connections are placed by what they speak.
+        return Err(Fail::no_route());
+    };
     let authority = intake::check(&mut head)?;
+    if http.normalize_path {
+        path::normalize(&mut head.uri)?;
+    }
     x.asked_for(&authority);
     // Before routing: what a client may not say must not steer either.
     headers::request(&mut head, x.origin());
@@ -50,11 +57,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         scheme: if x.peer.hello.tls { "https" } else { "http" },
         headers: &head.headers,
     };
-    let Filter::Http(router) = &at.filter else {
-        // Connections are placed by what they speak.
-        return Err(Fail::no_route());
-    };
-    let (host, route) = route::find(router, &question).ok_or_else(Fail::no_route)?;
+    let (host, route) = route::find(&http.router, &question).ok_or_else(Fail::no_route)?;
     x.routed(host, route);
     let forward = match &route.action {
         Action::Forward(forward) => forward,

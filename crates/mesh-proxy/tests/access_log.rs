@@ -10,7 +10,7 @@ use std::time::Duration;
 use mesh_identity::testing::Authority;
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
-    Direction, Filter, FilterChain, FilterChains, Listener, Snapshot, Split, TcpProxy,
+    Direction, Filter, FilterChain, FilterChains, Http, Listener, Snapshot, Split, TcpProxy,
 };
 use mesh_proxy::telemetry::Telemetry;
 use tokio::sync::watch;
@@ -97,7 +97,7 @@ async fn each_request_and_each_session_is_one_line_that_nobody_can_forge() {
         stream.read_to_string(&mut answer).expect("text");
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     };
-    serve(Filter::Http(Arc::default()), asked).await;
+    serve(Filter::Http(Http::default()), asked).await;
     let line = lines.take();
     for (field, value) in [
         ("target", "access"),

@@ -115,9 +115,10 @@ fn chains(chains: &FilterChains) -> Value {
     let chain = |(name, chain): (Option<String>, &Arc<FilterChain>)| {
         let tls = chain.tls.is_some();
         match &chain.filter {
-            Filter::Http(router) => {
-                json!({"serverName": name, "tls": tls, "protocol": "http", "routes": &*router.name})
-            }
+            Filter::Http(http) => json!({
+                "serverName": name, "tls": tls, "protocol": "http", "routes": &*http.router.name,
+                "normalizePath": http.normalize_path,
+            }),
             Filter::Tcp(proxy) => json!({
                 "serverName": name, "tls": tls, "protocol": "tcp", "to": targets(&proxy.split),
                 "attempts": proxy.attempts,
@@ -244,7 +245,7 @@ fn workload(workload: &Workload) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::TcpProxy;
+    use crate::snapshot::{Http, TcpProxy};
 
     #[test]
     fn chains_say_what_they_carry_and_where_to() {
@@ -255,12 +256,15 @@ mod tests {
             idle_timeout: Some(std::time::Duration::from_secs(3600)),
         };
         let chains = FilterChains {
-            exact: [("web".to_owned(), chain(Filter::Http(Arc::default())))].into(),
+            exact: [("web".to_owned(), chain(Filter::Http(Http::default())))].into(),
             default: Some(chain(Filter::Tcp(Arc::new(proxy)))),
             ..FilterChains::default()
         };
         let expected = json!([
-            {"serverName": "web", "tls": false, "protocol": "http", "routes": ""},
+            {
+                "serverName": "web", "tls": false, "protocol": "http", "routes": "",
+                "normalizePath": false,
+            },
             {
                 "serverName": null, "tls": false, "protocol": "tcp",
                 "to": [{"cluster": "outbound|3306||db", "weight": 1}], "attempts": 3, "idleTimeout": "1h",

@@ -1,7 +1,7 @@
 //! What connections are told as time goes by, and for what their clients do.
 
 use super::*;
-use crate::snapshot::{FilterChains, Split, TcpProxy};
+use crate::snapshot::{FilterChains, Http, Split, TcpProxy};
 
 fn peer(http2: bool) -> Peer {
     peer_of(http2, true, None)
@@ -13,7 +13,7 @@ fn peer_of(http2: bool, edge: bool, principal: Option<&str>) -> Peer {
     } else {
         Protocol::Http1
     };
-    peer_at(Filter::Http(Arc::default()), protocol, edge, principal)
+    peer_at(Filter::Http(Http::default()), protocol, edge, principal)
 }
 
 /// A session that may be idle for a minute.

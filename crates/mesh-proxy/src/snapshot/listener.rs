@@ -18,10 +18,10 @@ use prost::Name;
 use super::compile::Context;
 use super::endpoint::host_and_port;
 use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
-use super::manager::{self, Routes};
+use super::manager::{self, Manager, Routes};
 use super::transport::{self, Configurations};
 use super::{
-    Direction, Filter, FilterChain, FilterChains, Listener, PeerDirectory, Router, TcpProxy,
+    Direction, Filter, FilterChain, FilterChains, Http, Listener, PeerDirectory, Router, TcpProxy,
     tcp_proxy,
 };
 
@@ -50,16 +50,16 @@ struct ChainSpec {
 
 #[derive(Debug)]
 enum FilterSpec {
-    Http(Routes),
+    Http(Manager),
     Tcp(Arc<TcpProxy>),
 }
 
 impl ListenerSpec {
     /// The names of the route configurations that RDS must give.
     pub fn route_names(&self) -> BTreeSet<&str> {
-        let rds = self.chains.iter().filter_map(|chain| match &chain.filter {
-            FilterSpec::Http(Routes::Rds(name)) => Some(name.as_str()),
-            FilterSpec::Http(Routes::Inline(_)) | FilterSpec::Tcp(_) => None,
+        let rds = self.routes().filter_map(|routes| match routes {
+            Routes::Rds(name) => Some(name.as_str()),
+            Routes::Inline(_) => None,
         });
         rds.collect()
     }
@@ -68,8 +68,10 @@ impl ListenerSpec {
     pub(super) fn inline_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.chains.iter().flat_map(|chain| {
             let (routes, sessions) = match &chain.filter {
-                FilterSpec::Http(Routes::Inline(spec)) => (Some(&spec.clusters), None),
-                FilterSpec::Http(Routes::Rds(_)) => (None, None),
+                FilterSpec::Http(manager) => match &manager.routes {
+                    Routes::Inline(spec) => (Some(&spec.clusters), None),
+                    Routes::Rds(_) => (None, None),
+                },
                 FilterSpec::Tcp(proxy) => (None, Some(&proxy.split.targets)),
             };
             let sessions = sessions.into_iter().flatten().map(|(name, _)| name);
@@ -79,11 +81,16 @@ impl ListenerSpec {
 
     /// Its route configurations that are part of itself.
     fn inline_router(&self, name: &str) -> Option<&Router> {
-        self.chains.iter().find_map(|chain| match &chain.filter {
-            FilterSpec::Http(Routes::Inline(spec)) if &*spec.router.name == name => {
-                Some(&*spec.router)
-            }
+        self.routes().find_map(|routes| match routes {
+            Routes::Inline(spec) if &*spec.router.name == name => Some(&*spec.router),
             _ => None,
+        })
+    }
+
+    fn routes(&self) -> impl Iterator<Item = &Routes> {
+        self.chains.iter().filter_map(|chain| match &chain.filter {
+            FilterSpec::Http(manager) => Some(&manager.routes),
+            FilterSpec::Tcp(_) => None,
         })
     }
 
@@ -194,15 +201,21 @@ pub(super) fn build(
     let mut chains = FilterChains::default();
     for chain in &spec.chains {
         let filter = match &chain.filter {
-            FilterSpec::Http(Routes::Inline(inline)) => Filter::Http(Arc::clone(&inline.router)),
-            FilterSpec::Http(Routes::Rds(name)) => {
-                let nothing = || {
+            FilterSpec::Http(manager) => {
+                let nothing = |name: &str| {
                     Arc::new(Router {
-                        name: name.as_str().into(),
+                        name: name.into(),
                         ..Router::default()
                     })
                 };
-                Filter::Http(routers(name).unwrap_or_else(nothing))
+                let router = match &manager.routes {
+                    Routes::Inline(inline) => Arc::clone(&inline.router),
+                    Routes::Rds(name) => routers(name).unwrap_or_else(|| nothing(name)),
+                };
+                Filter::Http(Http {
+                    router,
+                    normalize_path: manager.normalize_path,
+                })
             }
             FilterSpec::Tcp(proxy) => Filter::Tcp(Arc::clone(proxy)),
         };

@@ -1,7 +1,7 @@
 //! HTTP connection managers: what a filter chain does with its connections.
 //!
-//! All that is taken of Envoy's many settings is where the routes come from. Whatever else would change
-//! behaviour is refused by name.
+//! All that is taken of Envoy's many settings is where the routes come from and whether paths are normalised.
+//! Whatever else would change behaviour is refused by name.
 
 use mesh_xds::envoy::http_connection_manager as http;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
@@ -14,8 +14,17 @@ use prost::Name;
 
 use super::Router;
 use super::cluster::from_stream;
-use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
+use super::field::{At, Refusal, is_set, must_be_unlimited, sort_fields, unpack};
 use super::route::{self, RouteSpec};
+
+/// What a connection manager says.
+#[derive(Debug)]
+pub(super) struct Manager {
+    /// Where its routes come from.
+    pub(super) routes: Routes,
+    /// Whether paths are brought into their normal form before anybody reads them.
+    pub(super) normalize_path: bool,
+}
 
 /// Where a chain's routes come from.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ pub(super) fn compile<'r>(
     message: &http::HttpConnectionManager,
     before: impl Fn(&str) -> Option<&'r Router>,
     workers: usize,
-) -> Result<Routes, Refusal> {
+) -> Result<Manager, Refusal> {
     use http::HttpConnectionManager;
     sort_fields!(at, message => HttpConnectionManager {
         takes {
@@ -71,7 +80,6 @@ pub(super) fn compile<'r>(
         &at.field("request_headers_timeout"),
         request_headers_timeout.as_ref(),
     )?;
-    must_be_off(&at.field("normalize_path"), normalize_path.as_ref())?;
     if *generate_request_id == Some(BoolValue { value: false }) {
         return Err(at.field("generate_request_id").refuse("must be true"));
     }
@@ -79,7 +87,7 @@ pub(super) fn compile<'r>(
         return Err(at.field("internal_address_config").unsupported());
     }
     http_filters_of(at, http_filters)?;
-    match route_specifier {
+    let routes = match route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             let at = at.field("rds");
             let source = rds.config_source.as_ref();
@@ -88,16 +96,22 @@ pub(super) fn compile<'r>(
             if rds.route_config_name.is_empty() {
                 return Err(at.field("route_config_name").refuse("is empty"));
             }
-            Ok(Routes::Rds(rds.route_config_name.clone()))
+            Routes::Rds(rds.route_config_name.clone())
         }
         Some(RouteSpecifier::RouteConfig(config)) => {
             let before = before(&config.name);
             let at = at.field("route_config");
-            route::compile(&at, config, before, workers).map(Routes::Inline)
+            Routes::Inline(route::compile(&at, config, before, workers)?)
         }
-        Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").unsupported()),
-        None => Err(at.refuse("names no routes; set rds or route_config")),
-    }
+        Some(RouteSpecifier::ScopedRoutes(_)) => {
+            return Err(at.field("scoped_routes").unsupported());
+        }
+        None => return Err(at.refuse("names no routes; set rds or route_config")),
+    };
+    Ok(Manager {
+        routes,
+        normalize_path: *normalize_path == Some(BoolValue { value: true }),
+    })
 }
 
 /// Only the router is a filter that we know; others may be passed over where they allow it.

@@ -126,7 +126,7 @@ impl FilterChain {
     #[must_use]
     pub fn router(&self) -> Option<&Arc<Router>> {
         match &self.filter {
-            Filter::Http(router) => Some(router),
+            Filter::Http(http) => Some(&http.router),
             Filter::Tcp(_) => None,
         }
     }
@@ -135,11 +135,20 @@ impl FilterChain {
 /// What a filter chain's connections carry.
 #[derive(Clone, Debug)]
 pub enum Filter {
-    /// Requests, and the routes of the HTTP connection manager: an RDS name resolved at compile time. A
-    /// route configuration that has not come yet answers 404 NR.
-    Http(Arc<Router>),
+    /// Requests.
+    Http(Http),
     /// Bytes that nobody looks into.
     Tcp(Arc<TcpProxy>),
+}
+
+/// What is done with the requests of a filter chain: an HTTP connection manager.
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    /// Its routes: an RDS name resolved at compile time. A route configuration that has not come yet answers
+    /// 404 NR.
+    pub router: Arc<Router>,
+    /// Whether paths are brought into their normal form (Envoy's `normalize_path`) before anybody reads them.
+    pub normalize_path: bool,
 }
 
 /// Where the sessions of a filter chain go.

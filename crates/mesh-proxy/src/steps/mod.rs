@@ -3,6 +3,7 @@
 
 pub(crate) mod headers;
 pub(crate) mod intake;
+pub(crate) mod path;
 pub mod route;
 pub(crate) mod split;
 pub(crate) mod translate;

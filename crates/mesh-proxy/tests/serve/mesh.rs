@@ -10,7 +10,7 @@ use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
     Action, Balance, Cluster, Direction, Endpoint, Filter, FilterChain, FilterChains, Forward,
-    Listener, PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot,
+    Http, Listener, PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot,
     Split, TcpProxy, UpstreamTls, VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
@@ -202,7 +202,13 @@ impl Setup {
             exact: self.hosts.into_iter().map(host).collect(),
             ..Router::default()
         });
-        let filter = self.tcp.map_or(Filter::Http(router), Filter::Tcp);
+        let filter = self.tcp.map_or(
+            Filter::Http(Http {
+                router,
+                normalize_path: true,
+            }),
+            Filter::Tcp,
+        );
         let mut listener = self.listener;
         match self.tls {
             None => listener.chains.default = Some(Arc::new(FilterChain { tls: None, filter })),

@@ -116,6 +116,20 @@ async fn an_explicit_proxy_is_asked_with_whole_urls() {
 }
 
 #[tokio::test]
+async fn the_app_reads_the_path_that_was_routed() {
+    let app = mirror().await;
+    let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));
+    let request =
+        "GET /public/%2e%2E/%61dmin?a=/../b HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+    let answer = raw(proxy.address, request.as_bytes()).await;
+    assert!(
+        answer.ends_with("GET /admin?a=/../b web HTTP/1.1"),
+        "{answer}"
+    );
+    proxy.finish().await;
+}
+
+#[tokio::test]
 async fn old_clients_are_served() {
     let app = mirror().await;
     let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));

@@ -307,7 +307,6 @@ fn chains_that_could_not_be_told_apart_are_refused_by_name() {
 
 #[test]
 fn connection_managers_are_refused_by_name_too() {
-    let on = Some(BoolValue { value: true });
     assert_eq!(
         refused_manager(|m| m.codec_type = CodecType::Http1 as i32),
         "codec_type"
@@ -316,7 +315,7 @@ fn connection_managers_are_refused_by_name_too() {
         refused_manager(|m| m.access_log.push(Default::default())),
         "access_log"
     );
-    assert_eq!(refused_manager(|m| m.normalize_path = on), "normalize_path");
+    assert_eq!(refused_manager(|m| m.merge_slashes = true), "merge_slashes");
     assert_eq!(
         refused_manager(|m| m.upgrade_configs.push(Default::default())),
         "upgrade_configs"

@@ -1,0 +1,173 @@
+//! One spelling of each path, so that routes, policies and the application read the same.
+//!
+//! This is Envoy's `normalize_path`, which Istio's default (`pathNormalization: BASE`) turns on: RFC 3986
+//! section 6.2.2, and backslashes as the slashes that some applications take them for. What stays as it came:
+//! repeated slashes, and `%2F` and `%5C`, which are data.
+
+use std::borrow::Cow;
+
+use http::{StatusCode, Uri};
+
+use crate::fail::Fail;
+
+/// Brings the path of a target in origin form into its normal form; the query stays.
+pub(crate) fn normalize(target: &mut Uri) -> Result<(), Fail> {
+    let path = target.path();
+    if !may_differ(path.as_bytes()) {
+        return Ok(());
+    }
+    let decoded = decode_unreserved(path)?;
+    let mut normal = remove_dot_segments(&decoded);
+    if normal == path {
+        return Ok(());
+    }
+    if let Some(query) = target.query() {
+        normal.push('?');
+        normal.push_str(query);
+    }
+    *target = normal
+        .parse()
+        .map_err(|_| bad("the request's path has no normal form"))?;
+    Ok(())
+}
+
+/// A look that costs little, for the paths of nearly all requests.
+fn may_differ(path: &[u8]) -> bool {
+    path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
+        || path.windows(2).any(|pair| pair == b"/.")
+}
+
+fn bad(sentence: &'static str) -> Fail {
+    Fail::refused(StatusCode::BAD_REQUEST, sentence)
+}
+
+/// Percent-encoded letters, digits and `-._~` mean the same as the plain ones. Decoded once: what comes out is
+/// not looked at again.
+fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fail> {
+    if !path.contains('%') {
+        return Ok(Cow::Borrowed(path));
+    }
+    let mut decoded = String::with_capacity(path.len());
+    let mut parts = path.split('%');
+    decoded.extend(parts.next());
+    for part in parts {
+        let byte = part
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(0) => return Err(bad("the request's path has an encoded NUL in it")),
+            Some(byte)
+                if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') =>
+            {
+                decoded.push(char::from(byte));
+                decoded.push_str(&part[2..]);
+            }
+            // Anything else, also a percent sign that encodes nothing, is the application's to understand.
+            _ => {
+                decoded.push('%');
+                decoded.push_str(part);
+            }
+        }
+    }
+    Ok(Cow::Owned(decoded))
+}
+
+/// RFC 3986 section 5.2.4, with backslashes as slashes. Never climbs above the root.
+fn remove_dot_segments(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    let mut given = path.split(['/', '\\']).skip(1).peekable();
+    while let Some(segment) = given.next() {
+        let is_last = given.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    segments.pop();
+                }
+                // What was the name of a directory still ends as one.
+                if is_last {
+                    segments.push("");
+                }
+            }
+            name => segments.push(name),
+        }
+    }
+    let mut normal = String::with_capacity(path.len());
+    for segment in segments {
+        normal.push('/');
+        normal.push_str(segment);
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(target: &str) -> Result<String, StatusCode> {
+        let mut target: Uri = target.parse().expect("a target");
+        normalize(&mut target).map_err(|fail| fail.status)?;
+        Ok(target.to_string())
+    }
+
+    #[test]
+    fn dots_never_hide_a_path() {
+        for (given, expected) in [
+            ("/a/../b", "/b"),
+            ("/a/./b/.", "/a/b/"),
+            ("/a/..", "/"),
+            ("/..", "/"),
+            ("/../../admin", "/admin"),
+            ("/a/%2e%2E/admin", "/admin"),
+            ("/a/.%2e/admin?x=/../y", "/admin?x=/../y"),
+            ("/public\\..\\admin", "/admin"),
+            ("/a//../b", "/a/b"),
+        ] {
+            assert_eq!(normal(given).as_deref(), Ok(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn letters_have_one_spelling() {
+        assert_eq!(normal("/%61dmin/%7Eme").as_deref(), Ok("/admin/~me"));
+        // Once only: what it would mean to a second reader is not ours to say.
+        assert_eq!(normal("/%2561").as_deref(), Ok("/%2561"));
+        assert_eq!(normal("/a%00b"), Err(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn what_is_normal_or_data_stays() {
+        for target in [
+            "/",
+            "*",
+            "/a//b/",
+            "/a%2Fb%5cc%20d",
+            "/.hidden/...",
+            "/a.b?c=%61\\",
+            "/100%",
+            "/%zz",
+        ] {
+            assert_eq!(normal(target).as_deref(), Ok(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_normal_is_normal() {
+        let pieces = [
+            "/", "a", ".", "..", "\\", "%2e", "%2f", "%41", "%", "//", "b.",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..5_000 {
+            let length = random.usize(1..12);
+            let tail: String = (0..length)
+                .map(|_| pieces[random.usize(..pieces.len())])
+                .collect();
+            let once = normal(&format!("/{tail}")).expect("no NUL in it");
+            assert_eq!(normal(&once).as_deref(), Ok(&*once), "/{tail}");
+            let is_dotted = once
+                .split('/')
+                .any(|segment| segment == "." || segment == "..");
+            assert!(!is_dotted && !once.contains('\\'), "/{tail} is {once}");
+        }
+    }
+}
