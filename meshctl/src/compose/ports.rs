@@ -42,7 +42,13 @@ pub(super) fn published<'a>(member: &Member<'a>) -> Result<Published<'a>, Refusa
     let own = member.node.own("ports").map(|entry| entry.value.as_ref());
     let plain = member.labels.ports.first().map(|port| port.number);
     for item in ports.items() {
-        let entry = read(item, member.name)?;
+        let entry = match read(item, member.name) {
+            Err(_) if plain.is_none() && item.text().is_some() => {
+                published.open.extend(item.text().map(str::to_owned));
+                continue;
+            }
+            read => read?,
+        };
         let (first, last) = entry.container;
         let has_plain = plain.is_some_and(|port| (first..=last).contains(&port));
         if !entry.is_tcp || !has_plain {

@@ -85,6 +85,7 @@ impl<'a> Project<'a> {
         };
         project.check_groups()?;
         project.check_ports()?;
+        project.check_names()?;
         project.check_extends()?;
         Ok(project)
     }
@@ -180,6 +181,25 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
+    /// A name means the mesh's service to labelled services: so it must not be another service's in the file.
+    fn check_names(&self) -> Result<(), Refusal> {
+        for ((_, service), members) in self.callable() {
+            let first = members[0];
+            let other = self.services.value.merged().into_iter().find(|(name, ..)| {
+                let mut members = self.members.iter();
+                let labelled = members.find(|member| member.name == *name);
+                *name == service && labelled.is_none_or(|member| member.labels.service != service)
+            });
+            if let Some((_, key, _)) = other {
+                return Err(key.refuse(format!(
+                    "service {} is called {service} in the mesh, so that calls to {service} would not reach this service any more; rename one of them",
+                    first.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// `extends` is resolved by Compose, from this or other files: what it brings cannot be seen here.
     fn check_extends(&self) -> Result<(), Refusal> {
         let members: BTreeSet<&str> = self.members.iter().map(|member| member.name).collect();
@@ -258,6 +278,16 @@ pub(super) fn dependencies(node: &Node) -> Vec<&str> {
     let links = texts(node.get("links")).into_iter();
     names.extend(links.map(|link| link.split_once(':').map_or(link, |(name, _)| name)));
     names
+}
+
+/// The names that a service has on its networks beside its own.
+pub(super) fn aliases(node: &Node) -> Vec<&str> {
+    let networks = node.get("networks").filter(|networks| networks.is_map());
+    let networks = networks.map(Node::merged).unwrap_or_default();
+    let aliases = networks
+        .into_iter()
+        .filter_map(|(_, _, network)| network.get("aliases"));
+    aliases.flat_map(|aliases| texts(Some(aliases))).collect()
 }
 
 fn networks(node: &Node) -> Vec<&str> {

@@ -186,6 +186,41 @@ fn a_service_knows_the_others_of_its_namespace_by_name() {
 }
 
 #[test]
+fn what_goes_past_the_mesh_is_said() {
+    let file = "services:
+  a:
+    labels: {mesh.service: a, mesh.port: 80}
+    networks:
+      default: {aliases: [a, www]}
+  b:
+    labels: {mesh.service: bee, mesh.port: 81}
+    extra_hosts: ['a:10.0.0.1']
+    links: ['a:server']
+  job:
+    labels: {mesh.service: job}
+    ports: ['${P}']
+  other:
+    depends_on: [job, a]
+  another:
+    links: ['b:bee']
+";
+    let warnings = goes_and_comes(file).warnings;
+    let starts = [
+        "service a is called a in the mesh: what others send to www goes past it",
+        "service b has a in its own extra_hosts",
+        "service b is called bee in the mesh: what others send to b goes past it",
+        "port ${P} of service job is published as before",
+        "service job has no mesh.port",
+        "service other has no labels and depends on a:",
+        "service another has no labels and depends on b:",
+    ];
+    assert_eq!(warnings.len(), starts.len(), "{warnings:#?}");
+    for (warning, start) in warnings.iter().zip(starts) {
+        assert!(warning.starts_with(start), "{warning}");
+    }
+}
+
+#[test]
 fn the_control_plane_is_on_a_network_that_all_labelled_services_share() {
     let file = |networks: &str, more: &str| {
         format!(
@@ -244,6 +279,7 @@ fn what_cannot_be_kept_whole_is_refused_with_its_place_and_the_way_out() {
         (labelled("    extra_hosts: &h\n    - x:10.0.0.1\n  b:\n    labels: {mesh.service: b, mesh.port: 81}\nx: *h\n"), "8:4", "line 5"),
         (labelled("  A:\n    image: b\n    labels: {mesh.service: b}\n"), "4:3", "rename"),
         (labelled("  b:\n    labels: {mesh.service: a, mesh.port: 81}\n"), "4:3", "same mesh.port"),
+        (labelled("  b:\n    labels: {mesh.service: c, mesh.port: 81}\n  c:\n    image: c\n"), "6:3", "rename"),
         (
             "x: &x {ports: ['80:80']}\nservices:\n  a:\n    <<: *x\n    labels: {mesh.service: a, mesh.port: 80}\n".to_owned(),
             "1:",

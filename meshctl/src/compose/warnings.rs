@@ -2,7 +2,7 @@
 
 use super::hosts::Hosts;
 use super::ports::Published;
-use super::project::{Member, Project, dependencies};
+use super::project::{Member, Project, aliases, dependencies};
 
 /// A labelled service with what was found out about it.
 #[derive(Debug)]
@@ -47,14 +47,20 @@ pub(super) fn of(project: &Project<'_>, told: &[Told<'_, '_>]) -> Vec<String> {
             ));
         }
         let service = (labels.namespace.as_str(), labels.service.as_str());
-        let is_called_so = callable
-            .get(&service)
-            .is_some_and(|members| members.iter().all(|member| member.name != labels.service));
-        if is_called_so {
-            warnings.push(format!(
-                "service {name} is called {} in the mesh: what others send to {name} goes past it; let them call {}",
-                labels.service, labels.service
-            ));
+        if let Some(members) = callable.get(&service) {
+            let mut names = aliases(member.node);
+            // Of several versions only one can have the name.
+            if members.iter().all(|member| member.name != labels.service) {
+                names.push(name);
+            }
+            names.retain(|name| *name != labels.service);
+            for name in names {
+                warnings.push(format!(
+                    "service {} is called {service} in the mesh: what others send to {name} goes past it; let them call {service}",
+                    member.name,
+                    service = labels.service
+                ));
+            }
         }
     }
     for (name, node) in &project.others {
