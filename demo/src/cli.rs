@@ -50,11 +50,16 @@ pub(crate) enum Command {
 /// Where the fleet runs and what it is made of.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FleetArgs {
-    /// Port of the gateway; the load balancer and the config API take the next two
+    /// What the fleet runs on
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) fleet: On,
+
+    /// Port of the gateway; the load balancer and the config API take the next two, and in containers
+    /// Prometheus the tenth
     #[arg(long, value_name = "N", default_value_t = 18080, value_parser = clap::value_parser!(u16).range(1..=65533))]
     pub(crate) base_port: u16,
 
-    /// Takes the daemons from this directory instead of building them
+    /// Takes the programs from this directory instead of building them
     #[arg(long, value_name = "DIR")]
     pub(crate) bin_dir: Option<PathBuf>,
 
@@ -65,6 +70,38 @@ pub(crate) struct FleetArgs {
     /// How long certificates live, from 10s on; half of it passes before they are renewed
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub(crate) leaf_lifetime: String,
+
+    /// In containers: the name of the Compose project, by which its containers, networks and volumes are known
+    #[arg(long, value_name = "NAME", value_parser = project, default_value = "mesh-demo")]
+    pub(crate) project: String,
+
+    /// In containers: fails if an image is missing instead of building it
+    #[arg(long, conflicts_with = "bin_dir")]
+    pub(crate) no_build: bool,
+}
+
+/// What a fleet runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum On {
+    /// Processes of this machine, on its loopback interface.
+    #[default]
+    Loopback,
+    /// Containers, by Docker Compose.
+    Compose,
+}
+
+/// Compose's own rule for the names of projects.
+fn project(name: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let first = name
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if first && name.chars().all(known) {
+        Ok(name.to_owned())
+    } else {
+        Err("a project's name has lower-case letters, digits, - and _, and begins with a letter or digit".to_owned())
+    }
 }
 
 /// How the play is told.
@@ -93,5 +130,23 @@ mod tests {
         assert!(Cli::try_parse_from(["demo", "--base-port", "19000", "play"]).is_err());
         assert!(Cli::try_parse_from(["demo", "up"]).is_err());
         assert!(Cli::try_parse_from(["demo", "--base-port", "65534"]).is_err());
+    }
+
+    #[test]
+    fn containers_are_asked_for_and_have_a_name() {
+        let fleet = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["demo"], words].concat());
+            cli.map(|cli| cli.fleet)
+        };
+        let default = fleet(&[]).unwrap();
+        assert_eq!(default.fleet, On::Loopback);
+        assert_eq!(default.project, "mesh-demo");
+        let compose = fleet(&["--fleet", "compose", "--project", "mine_2"]).unwrap();
+        assert_eq!(compose.fleet, On::Compose);
+        assert_eq!(compose.project, "mine_2");
+        for bad in ["", "Mine", "_x", "a b"] {
+            let error = fleet(&["--project", bad]).unwrap_err().to_string();
+            assert!(error.contains("lower-case"), "{error}");
+        }
     }
 }

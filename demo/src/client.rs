@@ -6,7 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::request::Builder;
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,6 +37,8 @@ pub(crate) struct Answer {
 pub(crate) enum Lost {
     /// Nobody listens.
     Refused,
+    /// The connection was taken, and closed without a word.
+    Closed,
     /// No whole answer within the client's patience.
     Timeout(Duration),
     /// Anything else, in words.
@@ -46,6 +49,7 @@ impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused => f.write_str("connection refused"),
+            Self::Closed => f.write_str("connection closed without an answer"),
             Self::Timeout(limit) => write!(f, "no answer within {limit:?}"),
             Self::Other(words) => f.write_str(words),
         }
@@ -77,37 +81,31 @@ impl Client {
 
     /// Asks for a page.
     pub(crate) async fn get(&self, url: &str) -> Result<Answer, Lost> {
-        self.send(Method::GET, url, None, String::new()).await
+        self.get_as(url, None).await
     }
 
-    /// Posts a text of the given media type.
-    pub(crate) async fn post(
+    /// Asks for a page, as the bearer of a token.
+    pub(crate) async fn get_as(&self, url: &str, token: Option<&str>) -> Result<Answer, Lost> {
+        let request = Request::get(url);
+        self.send(url, bearer(request, token), String::new()).await
+    }
+
+    /// Posts a text of the given media type, as the bearer of a token.
+    pub(crate) async fn post_as(
         &self,
         url: &str,
+        token: Option<&str>,
         media_type: &str,
         body: impl Into<String>,
     ) -> Result<Answer, Lost> {
-        self.send(Method::POST, url, Some(media_type), body.into())
-            .await
+        let request = Request::post(url).header(header::CONTENT_TYPE, media_type);
+        self.send(url, bearer(request, token), body.into()).await
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        url: &str,
-        media_type: Option<&str>,
-        body: String,
-    ) -> Result<Answer, Lost> {
-        let uri: Uri = url
-            .parse()
-            .map_err(|error| Lost::Other(format!("{url} is no URL: {error}")))?;
-        let mut request = Request::builder().method(method).uri(uri);
-        if let Some(media_type) = media_type {
-            request = request.header(header::CONTENT_TYPE, media_type);
-        }
+    async fn send(&self, url: &str, request: Builder, body: String) -> Result<Answer, Lost> {
         let request = request
             .body(Full::from(body))
-            .map_err(|error| Lost::Other(error.to_string()))?;
+            .map_err(|error| Lost::Other(format!("{url} cannot be asked: {error}")))?;
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(done) => done,
             Err(_) => Err(Lost::Timeout(self.timeout)),
@@ -115,13 +113,11 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
-        let response = self.pool.request(request).await.map_err(|error| {
-            if refused(&error) {
-                Lost::Refused
-            } else {
-                Lost::Other(whole(&error))
-            }
-        })?;
+        let response = self
+            .pool
+            .request(request)
+            .await
+            .map_err(|error| lost(&error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MOST_BYTES)
             .collect()
@@ -135,17 +131,31 @@ impl Client {
     }
 }
 
-fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
+fn bearer(request: Builder, token: Option<&str>) -> Builder {
+    match token {
+        Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    }
+}
+
+fn lost(error: &hyper_util::client::legacy::Error) -> Lost {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.kind() == io::ErrorKind::ConnectionRefused
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            match error.kind() {
+                io::ErrorKind::ConnectionRefused => return Lost::Refused,
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return Lost::Closed,
+                _ => {}
+            }
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_incomplete_message()
         {
-            return true;
+            return Lost::Closed;
         }
         cause = error.source();
     }
-    false
+    Lost::Other(whole(error))
 }
 
 /// The error with its causes: hyper's own sentence alone says too little.
@@ -183,7 +193,23 @@ mod tests {
             }
         });
         let client = Client::fresh(Duration::from_secs(5));
-        let lost = client.get(&url).await.unwrap_err();
-        assert!(matches!(lost, Lost::Other(_)), "{lost:?}");
+        assert_eq!(client.get(&url).await.unwrap_err(), Lost::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_shown_only_where_it_is_given() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(|headers: http::HeaderMap| async move {
+            let shown = headers.get(header::AUTHORIZATION);
+            shown.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = Client::kept_alive(Duration::from_secs(5));
+        let body = async |token| client.get_as(&url, token).await.unwrap().body;
+        assert_eq!(body(Some("secret")).await, "Bearer secret");
+        assert_eq!(body(None).await, "");
+        let posted = client.post_as(&url, Some("secret"), "text/plain", "x");
+        assert_eq!(posted.await.unwrap().body, "Bearer secret");
     }
 }

@@ -10,8 +10,8 @@ use crate::acts;
 use crate::acts::report::Play;
 use crate::cli::{Cli, Command, FleetArgs, Output};
 use crate::fleet::Fleet;
-use crate::fleet::binaries::Binaries;
-use crate::fleet::ports::check_fixed;
+use crate::fleet::compose::engine::EngineError;
+use crate::fleet::site::Site;
 use crate::fleet::state::StateFile;
 use crate::say::Say;
 
@@ -35,16 +35,16 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn everything(args: &FleetArgs, stop: &Shutdown) -> anyhow::Result<ExitCode> {
     let say = Say::Aloud;
-    let Some(mut fleet) = prepare(args, stop, say).await? else {
+    let Some(mut fleet) = Fleet::prepare(args, stop, say).await? else {
         return Ok(interrupted(say));
     };
     let mut passed = true;
     let outcome = async {
-        fleet.start(say).await?;
+        let site = fleet.start(say).await?;
         // A failed act leaves the fleet up too: now is the time to look at it.
-        passed = acts::play(&fleet, say).await.passed;
-        addresses(&fleet, say);
-        stay(&mut fleet, say).await;
+        passed = acts::play(&site, say).await.passed;
+        addresses(&site, say);
+        stay(&mut fleet, &site, say).await;
         Ok(())
     };
     let outcome = tokio::select! {
@@ -61,13 +61,13 @@ async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Resu
         Output::Json => Say::Aside,
     };
     let played = async {
-        let Some(mut fleet) = prepare(args, stop, say).await? else {
+        let Some(mut fleet) = Fleet::prepare(args, stop, say).await? else {
             return Ok(None);
         };
         let outcome = tokio::select! {
             outcome = async {
-                fleet.start(say).await?;
-                Ok(Some(acts::play(&fleet, say).await))
+                let site = fleet.start(say).await?;
+                Ok(Some(acts::play(&site, say).await))
             } => outcome,
             () = stop.wait() => Ok(None),
         };
@@ -89,20 +89,23 @@ async fn play(args: &FleetArgs, output: Output, stop: &Shutdown) -> anyhow::Resu
     } else {
         say.line("\nThe play has FAILED. To read whole logs, play it again with --log-dir DIR.");
     }
-    Ok(code(play.passed))
+    Ok(match &played {
+        Err(error) => failed(error),
+        Ok(_) => code(play.passed),
+    })
 }
 
 async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<ExitCode> {
     let say = Say::Aloud;
     StateFile::clear(state)?;
-    let Some(mut fleet) = prepare(args, stop, say).await? else {
+    let Some(mut fleet) = Fleet::prepare(args, stop, say).await? else {
         return Ok(interrupted(say));
     };
     let outcome = async {
-        fleet.start(say).await?;
-        let _file = fleet.publish(state)?;
-        addresses(&fleet, say);
-        stay(&mut fleet, say).await;
+        let site = fleet.start(say).await?;
+        let _file = fleet.publish(&site, state)?;
+        addresses(&site, say);
+        stay(&mut fleet, &site, say).await;
         Ok(true)
     };
     let outcome = tokio::select! {
@@ -112,52 +115,49 @@ async fn up(args: &FleetArgs, state: &Path, stop: &Shutdown) -> anyhow::Result<E
     finish(fleet, outcome, say).await
 }
 
-/// Builds and plans. `None` if a signal came first.
-async fn prepare(args: &FleetArgs, stop: &Shutdown, say: Say) -> anyhow::Result<Option<Fleet>> {
-    // Known before a build of minutes, not after it.
-    check_fixed(args.base_port)?;
-    let binaries = match &args.bin_dir {
-        Some(directory) => Binaries::in_directory(directory)?,
-        None => {
-            say.line("Building the daemons ...");
-            tokio::select! {
-                built = Binaries::build() => built?,
-                () = stop.wait() => return Ok(None),
-            }
-        }
-    };
-    Fleet::prepare(args, binaries).map(Some)
+/// The exit code of an error.
+pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(if error.is::<EngineError>() {
+        exit::UNAVAILABLE
+    } else {
+        exit::FAILED
+    })
 }
 
-/// Waits for ever, and tells of every process that ends unasked.
-async fn stay(fleet: &mut Fleet, say: Say) {
-    let mut deaths = fleet.deaths.subscribe();
+/// Waits for ever, and tells of every part that ends unasked.
+async fn stay(fleet: &mut Fleet, site: &Site, say: Say) {
+    let mut deaths = site.deaths.subscribe();
     let mut told = 0;
     loop {
         let news = deaths.borrow_and_update()[told..].to_vec();
         told += news.len();
         for death in news {
-            fleet.forget(death.pid);
-            say.line(format!("{death}; its log: {}", death.log.display()));
+            fleet.forget(&death);
+            say.line(format!("{death}; its log: {}", site.logs.of(&death.name)));
         }
         if deaths.changed().await.is_err() {
-            // The fleet holds the sender.
+            // The site holds the sender.
             return;
         }
     }
 }
 
-fn addresses(fleet: &Fleet, say: Say) {
-    let layout = &fleet.layout;
+fn addresses(site: &Site, say: Say) {
     say.line("\nThe fleet is up.");
-    for (what, place) in [
-        ("gateway", layout.gateway_url()),
-        ("load balancer", layout.loadbalancer_url()),
-        ("config API", layout.api_url()),
-        ("graph", layout.graph_url()),
-        ("as a live page", layout.page_url()),
-        ("logs", layout.logs.display().to_string()),
-    ] {
+    let mut places = vec![
+        ("gateway", site.gateway.clone()),
+        ("load balancer", site.loadbalancer.clone()),
+        ("config API", site.api.clone()),
+        ("graph", site.graph_url()),
+        ("as a live page", site.page_url()),
+    ];
+    places.extend(
+        site.prometheus
+            .iter()
+            .map(|url| ("Prometheus", url.clone())),
+    );
+    places.push(("logs", site.logs.to_string()));
+    for (what, place) in places {
         say.line(format!("  {what:<15} {place}"));
     }
     say.line("Press Ctrl-C to stop it.");

@@ -72,6 +72,6 @@ fn direct(argv: Vec<OsString>) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         Say::Aside.line(format!("demo: {error:#}"));
-        ExitCode::from(exit::FAILED)
+        commands::failed(&error)
     })
 }

@@ -13,7 +13,7 @@ pub(crate) const GATEWAY: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::plan::{NAMESPACE, WORKLOADS as PLANNED};
+    use crate::fleet::parts::{NAMESPACE, WORKLOADS as PLANNED};
     use serde_json::Value;
 
     fn objects(yaml: &str) -> Vec<Value> {

@@ -1,10 +1,11 @@
 //! The play in four acts: what is configured, what real requests then show, and why.
 //!
-//! [`count`] sends the requests, [`graph`] reads the service graph, [`verdict`] says whether the counts are
-//! what they must be, [`report`] tells it. The acts themselves are here.
+//! [`count`] sends the requests, [`graph`] reads the service graph, [`prometheus`] asks what was scraped,
+//! [`verdict`] says whether the counts are what they must be, [`report`] tells it. The acts themselves are here.
 
 pub(crate) mod count;
 pub(crate) mod graph;
+mod prometheus;
 pub(crate) mod report;
 pub(crate) mod verdict;
 
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::count::{Clients, sample};
+use self::count::{Clients, Counts, sample};
 use self::graph::{Graph, Seen};
+use self::prometheus::Shares;
 use self::report::{Play, Report};
 use crate::client::Client;
-use crate::fleet::Fleet;
-use crate::fleet::plan::{API, GATEWAY, LOADBALANCER};
-use crate::fleet::ready::{first_death, poll};
+use crate::fleet::parts::{API, GATEWAY, LOADBALANCER, PROMETHEUS};
+use crate::fleet::ready::poll;
+use crate::fleet::site::Site;
 use crate::say::Say;
 use crate::scenario;
 
@@ -51,6 +53,8 @@ const SHARE_TOLERANCE: f64 = 2.0;
 
 /// How long the graph may take to show what has happened; proxies report every second.
 const GRAPH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long Prometheus may take to find the gateway and scrape it.
+const SCRAPE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a configuration may take to reach the gateway.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -58,21 +62,22 @@ const GRAPH_QUERY: &str =
     "/api/namespaces/graph?namespaces=default&graphType=versionedApp&duration=60s";
 
 /// Plays all acts, telling each as it ends. The first failed one ends the play: the later ones stand on it.
-pub(crate) async fn play(fleet: &Fleet, say: Say) -> Play {
+pub(crate) async fn play(site: &Site, say: Say) -> Play {
     let mut acts = Vec::new();
     for number in 1..=4 {
         let played = async {
             match number {
-                1 => act_1(fleet).await,
-                2 => act_2(fleet).await,
-                3 => act_3(fleet).await,
-                _ => act_4(fleet).await,
+                1 => act_1(site).await,
+                2 => act_2(site).await,
+                3 => act_3(site).await,
+                _ => act_4(site).await,
             }
         };
         let report = tokio::select! {
             report = played => report,
-            death = first_death(&fleet.deaths) => Report::interrupted(number, &death),
+            death = site.first_death() => Report::interrupted(number, &death),
         };
+        let report = report.with_logs(&site.logs).await;
         say.line(&report);
         let passed = report.passed;
         acts.push(report);
@@ -83,7 +88,7 @@ pub(crate) async fn play(fleet: &Fleet, say: Say) -> Play {
     Play::of(acts)
 }
 
-async fn act_1(fleet: &Fleet) -> Report {
+async fn act_1(site: &Site) -> Report {
     let report = Report::new(
         1,
         "Past the mesh",
@@ -91,8 +96,8 @@ async fn act_1(fleet: &Fleet) -> Report {
         "The load balancer knows both workloads behind the Service and sends each of them every second request. \
          No proxy of the mesh chooses, and nothing asks for anything else.",
     )
-    .reads(fleet, &[LOADBALANCER, "webapp-original", "webapp-experimental"]);
-    let report = match apply(fleet, scenario::SERVICE).await {
+    .reads(&[LOADBALANCER, "webapp-original", "webapp-experimental"]);
+    let report = match apply(site, scenario::SERVICE).await {
         Ok(applied) => report.configured(
             "the fleet's WorkloadGroups and Services (workloads.yaml)",
             "1-workloads-and-service.yaml",
@@ -100,12 +105,12 @@ async fn act_1(fleet: &Fleet) -> Report {
         ),
         Err(error) => return report.failed(error),
     };
-    let counts = sample(&fleet.layout.loadbalancer_url(), STRAIGHT).await;
+    let counts = sample(&site.loadbalancer, STRAIGHT).await;
     let verdict = verdict::half_and_half(&counts, ROUND_ROBIN_TOLERANCE);
     report.observed(&counts).judged(verdict)
 }
 
-async fn act_2(fleet: &Fleet) -> Report {
+async fn act_2(site: &Site) -> Report {
     let report = Report::new(
         2,
         "The classic mistake",
@@ -114,8 +119,8 @@ async fn act_2(fleet: &Fleet) -> Report {
         "Weights are applied by the proxy that sends a request. These requests came from a client and a load \
          balancer outside the mesh straight to the apps, so there was no such proxy.",
     )
-    .reads(fleet, &[API, LOADBALANCER, "webapp-original-agent"]);
-    let report = match apply(fleet, scenario::WEIGHTS).await {
+    .reads(&[API, LOADBALANCER, "webapp-original-agent"]);
+    let report = match apply(site, scenario::WEIGHTS).await {
         Ok(applied) => report.configured(
             "everything of act 1",
             "2-virtualservice-destinationrule.yaml",
@@ -123,18 +128,18 @@ async fn act_2(fleet: &Fleet) -> Report {
         ),
         Err(error) => return report.failed(error),
     };
-    let counts = sample(&fleet.layout.loadbalancer_url(), STRAIGHT).await;
+    let counts = sample(&site.loadbalancer, STRAIGHT).await;
     let report = report.observed(&counts);
     if let Err(error) = verdict::half_and_half(&counts, ROUND_ROBIN_TOLERANCE) {
         return report.judged(Err(error));
     }
-    let (graph, verdict) = graph_until(fleet, Graph::shows_the_bypass).await;
+    let (graph, verdict) = graph_until(site, Graph::shows_the_bypass).await;
     report.graph(&graph).judged(verdict)
 }
 
-async fn act_3(fleet: &Fleet) -> Report {
-    let counts = sample(&fleet.layout.gateway_url(), KNOCKS).await;
-    let verdict = verdict::nobody_let_in(&counts);
+async fn act_3(site: &Site) -> Report {
+    let counts = sample(&site.gateway, KNOCKS).await;
+    let verdict = verdict::nobody_let_in(&counts, site.forwarded);
     Report::new(
         3,
         "The shut door",
@@ -142,23 +147,24 @@ async fn act_3(fleet: &Fleet) -> Report {
         "The gateway runs, and the VirtualService names it, but no Gateway resource opens a port of it. Without \
          one it does not even listen: the edge lets nothing in that nobody has asked for.",
     )
-    .reads(fleet, &[GATEWAY])
+    .reads(&[GATEWAY])
     .unchanged()
     .observed(&counts)
     .judged(verdict)
 }
 
-async fn act_4(fleet: &Fleet) -> Report {
+async fn act_4(site: &Site) -> Report {
     let report = Report::new(
         4,
         "Through the gateway",
         "of 1,000 requests to the gateway 900 reach the original and 100 the experimental version, give or take \
-         10; the graph shows the gateway with these shares, and mTLS on every edge between agents",
+         10; the graph shows the gateway with these shares, and mTLS on every edge between agents; if the fleet has \
+         a Prometheus, it has counted the same shares",
         "The gateway is a proxy of the mesh: the first one on a request's way, and so the one that applies the \
          weights, brings an identity for mTLS, and tells the graph.",
     )
-    .reads(fleet, &[GATEWAY, API]);
-    let report = match apply(fleet, scenario::GATEWAY).await {
+    .reads(&[GATEWAY, API]);
+    let report = match apply(site, scenario::GATEWAY).await {
         Ok(applied) => report.configured(
             "everything of act 2",
             "3-gateway-virtualservice-destinationrule.yaml",
@@ -166,17 +172,23 @@ async fn act_4(fleet: &Fleet) -> Report {
         ),
         Err(error) => return report.failed(error),
     };
-    if let Err(error) = gateway_answers(fleet).await {
+    if let Err(error) = gateway_answers(site).await {
         return report.failed(error);
     }
-    let counts = sample(&fleet.layout.gateway_url(), EDGE).await;
+    let counts = sample(&site.gateway, EDGE).await;
     let report = report.observed(&counts);
     if let Err(error) = verdict::nine_to_one(&counts, WEIGHT_TOLERANCE) {
         return report.judged(Err(error));
     }
     let (graph, verdict) =
-        graph_until(fleet, |graph| graph.shows_the_gateway(SHARE_TOLERANCE)).await;
-    report.graph(&graph).judged(verdict)
+        graph_until(site, |graph| graph.shows_the_gateway(SHARE_TOLERANCE)).await;
+    let report = report.graph(&graph);
+    let Some(prometheus) = site.prometheus.as_ref().filter(|_| verdict.is_ok()) else {
+        return report.judged(verdict);
+    };
+    let (shares, verdict) = prometheus_until(prometheus, &counts).await;
+    let report = report.prometheus(shares).reads(&[PROMETHEUS]);
+    report.judged(verdict)
 }
 
 /// What the config API did with a text.
@@ -194,19 +206,18 @@ struct Object {
     action: String,
 }
 
-async fn apply(fleet: &Fleet, yaml: &str) -> Result<Applied, String> {
-    let body = fleet
+async fn apply(site: &Site, yaml: &str) -> Result<Applied, String> {
+    let body = site
         .apply(yaml)
         .await
         .map_err(|error| format!("{error:#}"))?;
     serde_json::from_str(&body).map_err(|error| format!("the answer of /apply: {error}"))
 }
 
-async fn gateway_answers(fleet: &Fleet) -> Result<(), String> {
-    let url = fleet.layout.gateway_url();
+async fn gateway_answers(site: &Site) -> Result<(), String> {
     let client = Client::fresh(Duration::from_secs(5));
     poll(OPEN_PATIENCE, Duration::from_millis(100), || async {
-        match client.get(&url).await {
+        match client.get(&site.gateway).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(format!("the gateway answers {}", answer.status)),
             Err(lost) => Err(format!("the gateway does not answer: {lost}")),
@@ -217,16 +228,15 @@ async fn gateway_answers(fleet: &Fleet) -> Result<(), String> {
 
 /// Asks for the graph until it shows what it must. Returns the last one with the verdict.
 async fn graph_until(
-    fleet: &Fleet,
+    site: &Site,
     shows: impl Fn(&Graph) -> Result<(), String>,
 ) -> (Vec<Seen>, Result<(), String>) {
-    let url = format!("{}{GRAPH_QUERY}", fleet.layout.api_url());
-    let client = Client::kept_alive(Duration::from_secs(10));
     let last = Mutex::new(Vec::new());
     let verdict = poll(GRAPH_PATIENCE, Duration::from_millis(500), || async {
-        let answer = client.get(&url).await.map_err(|lost| lost.to_string())?;
+        let answer = site.ask(GRAPH_QUERY).await;
+        let answer = answer.map_err(|lost| lost.to_string())?;
         if !answer.status.is_success() {
-            return Err(format!("{url} answered {}", answer.status));
+            return Err(format!("{GRAPH_QUERY} answered {}", answer.status));
         }
         let graph = Graph::parse(&answer.body)?;
         if let Ok(mut last) = last.lock() {
@@ -237,6 +247,21 @@ async fn graph_until(
     .await;
     let last = last.into_inner().unwrap_or_default();
     (last, verdict)
+}
+
+/// Asks Prometheus until it has scraped what was counted. Returns its last answer with the verdict.
+async fn prometheus_until(url: &str, counts: &Counts) -> (Option<Shares>, Result<(), String>) {
+    let client = Client::kept_alive(Duration::from_secs(10));
+    let last = Mutex::new(None);
+    let verdict = poll(SCRAPE_PATIENCE, Duration::from_millis(500), || async {
+        let shares = prometheus::shares(&client, url).await?;
+        if let Ok(mut last) = last.lock() {
+            *last = Some(shares.clone());
+        }
+        shares.are_nine_to_one(counts.requests, SHARE_TOLERANCE)
+    })
+    .await;
+    (last.into_inner().unwrap_or_default(), verdict)
 }
 
 #[cfg(test)]

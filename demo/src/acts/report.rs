@@ -1,14 +1,12 @@
 //! What an act tells: as lines for people, as JSON for programs.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use super::Applied;
 use super::count::Counts;
 use super::graph::Seen;
-use crate::fleet::Fleet;
-use crate::fleet::process::tail;
+use super::prometheus::Shares;
+use crate::fleet::logs::Logs;
 
 /// How many lines of each log a failed act shows.
 const TAIL_LINES: usize = 10;
@@ -69,6 +67,9 @@ pub(crate) struct Report {
     /// Where to look, for a failed act.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) logs: Vec<Log>,
+    /// Whose logs those would be.
+    #[serde(skip)]
+    reads: Vec<String>,
 }
 
 /// A log worth reading.
@@ -76,8 +77,8 @@ pub(crate) struct Report {
 pub(crate) struct Log {
     /// Whose it is.
     pub(crate) process: String,
-    /// Where it is, while the fleet runs or with `--log-dir`.
-    pub(crate) file: PathBuf,
+    /// Where it is, while the fleet runs or with `--log-dir`: a file, or the command that shows it.
+    pub(crate) place: String,
     /// How it ended when the act failed.
     pub(crate) tail: String,
 }
@@ -90,6 +91,9 @@ pub(crate) struct Observed {
     /// The graph's edges, where the act looked at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     graph: Option<Vec<Seen>>,
+    /// What Prometheus has counted, where the act asked it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prometheus: Option<Shares>,
 }
 
 impl Report {
@@ -110,6 +114,7 @@ impl Report {
             passed: false,
             why: why.to_owned(),
             logs: Vec::new(),
+            reads: Vec::new(),
         }
     }
 
@@ -119,13 +124,23 @@ impl Report {
     }
 
     /// Whose logs to read if it fails.
-    pub(crate) fn reads(mut self, fleet: &Fleet, processes: &[&str]) -> Self {
-        let log = |name: &&str| Log {
-            process: (*name).to_owned(),
-            file: fleet.layout.log(name),
-            tail: String::new(),
-        };
-        self.logs = processes.iter().map(log).collect();
+    pub(crate) fn reads(mut self, parts: &[&str]) -> Self {
+        self.reads = parts.iter().map(|part| (*part).to_owned()).collect();
+        self
+    }
+
+    /// With the end of those logs, if it has failed.
+    pub(crate) async fn with_logs(mut self, logs: &Logs) -> Self {
+        if self.passed {
+            return self;
+        }
+        for process in std::mem::take(&mut self.reads) {
+            self.logs.push(Log {
+                place: logs.of(&process),
+                tail: logs.tail(&process, TAIL_LINES).await,
+                process,
+            });
+        }
         self
     }
 
@@ -160,12 +175,17 @@ impl Report {
         self
     }
 
+    /// What Prometheus had counted.
+    pub(crate) fn prometheus(mut self, shares: Option<Shares>) -> Self {
+        self.observed.prometheus = shares;
+        self
+    }
+
     /// The end: it passes, or what is wrong takes the place of the reason.
     pub(crate) fn judged(self, verdict: Result<(), String>) -> Self {
         match verdict {
             Ok(()) => Self {
                 passed: true,
-                logs: Vec::new(),
                 ..self
             },
             Err(wrong) => self.failed(wrong),
@@ -173,10 +193,7 @@ impl Report {
     }
 
     /// The end of an act that did not show what it must.
-    pub(crate) fn failed(mut self, wrong: impl Into<String>) -> Self {
-        for log in &mut self.logs {
-            log.tail = tail(&log.file, TAIL_LINES);
-        }
+    pub(crate) fn failed(self, wrong: impl Into<String>) -> Self {
         Self {
             passed: false,
             why: wrong.into(),
@@ -199,6 +216,9 @@ impl std::fmt::Display for Report {
         for (number, edge) in self.observed.graph.iter().flatten().enumerate() {
             paragraph(f, if number == 0 { "graph" } else { "" }, &edge.to_string())?;
         }
+        if let Some(shares) = &self.observed.prometheus {
+            paragraph(f, "Prometheus", &shares.to_string())?;
+        }
         let (label, verdict) = if self.passed {
             ("why", "passed")
         } else {
@@ -208,7 +228,7 @@ impl std::fmt::Display for Report {
             paragraph(f, if number == 0 { label } else { "" }, line)?;
         }
         for log in &self.logs {
-            writeln!(f, "  {:<LABEL$}{}", "look into", log.file.display())?;
+            writeln!(f, "  {:<LABEL$}{}", "look into", log.place)?;
             for line in log.tail.lines() {
                 writeln!(f, "    | {line}")?;
             }
@@ -293,18 +313,15 @@ mod tests {
         assert!(text.contains("\n              word"), "{text}");
     }
 
-    #[test]
-    fn a_failed_act_says_what_is_wrong_and_where_to_look() {
-        let mut report = report();
+    #[tokio::test]
+    async fn a_failed_act_says_what_is_wrong_and_where_to_look() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("mesh-gateway.log");
         std::fs::write(&file, "cannot listen\n").unwrap();
-        report.logs = vec![Log {
-            process: "mesh-gateway".to_owned(),
-            file: file.clone(),
-            tail: String::new(),
-        }];
+        let logs = Logs::Files(directory.path().to_owned());
+        let report = report().reads(&["mesh-gateway"]);
         let failed = report.judged(Err("20 requests were let in".to_owned()));
+        let failed = failed.with_logs(&logs).await;
         let text = failed.to_string();
         assert!(text.contains("20 requests were let in"), "{text}");
         let look_into = format!("look into   {}\n    | cannot listen", file.display());

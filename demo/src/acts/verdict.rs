@@ -44,15 +44,19 @@ fn split(counts: &Counts, original: u32, experimental: u32, tolerance: u32) -> R
     Ok(())
 }
 
-/// Nobody was let in: each request was refused or answered 404.
-pub(crate) fn nobody_let_in(counts: &Counts) -> Result<(), String> {
+/// Nobody was let in: each request was refused or answered 404. Where connections are `forwarded`, whoever
+/// forwards them takes each and closes it when nobody listens behind: that is a refusal too.
+pub(crate) fn nobody_let_in(counts: &Counts, forwarded: bool) -> Result<(), String> {
     if counts.requests == 0 {
         return Err("no request was sent".to_owned());
     }
     if let Some((title, count)) = counts.titles.first_key_value() {
         return Err(format!("{count} requests were let in, to \"{title}\""));
     }
-    let shut = [Lost::Refused.to_string(), "404 Not Found".to_owned()];
+    let mut shut = vec![Lost::Refused.to_string(), "404 Not Found".to_owned()];
+    if forwarded {
+        shut.push(Lost::Closed.to_string());
+    }
     match counts
         .failures
         .iter()
@@ -121,10 +125,19 @@ mod tests {
 
     #[test]
     fn the_edge_is_shut_by_refusal_or_404_only() {
-        assert!(nobody_let_in(&counts(0, 0, &[("connection refused", 20)])).is_ok());
-        assert!(nobody_let_in(&counts(0, 0, &[("404 Not Found", 20)])).is_ok());
-        assert!(nobody_let_in(&counts(1, 0, &[("connection refused", 19)])).is_err());
-        assert!(nobody_let_in(&counts(0, 0, &[("503 Service Unavailable", 20)])).is_err());
-        assert!(nobody_let_in(&counts(0, 0, &[])).is_err());
+        let verdict =
+            |count, failures: &[(&str, u32)]| nobody_let_in(&counts(count, 0, failures), false);
+        assert!(verdict(0, &[("connection refused", 20)]).is_ok());
+        assert!(verdict(0, &[("404 Not Found", 20)]).is_ok());
+        assert!(verdict(1, &[("connection refused", 19)]).is_err());
+        assert!(verdict(0, &[("503 Service Unavailable", 20)]).is_err());
+        assert!(verdict(0, &[]).is_err());
+    }
+
+    #[test]
+    fn a_forwarded_connection_that_is_closed_was_refused_behind() {
+        let closed = counts(0, 0, &[("connection closed without an answer", 20)]);
+        assert!(nobody_let_in(&closed, true).is_ok());
+        assert!(nobody_let_in(&closed, false).is_err());
     }
 }

@@ -5,13 +5,14 @@
 //! demo is gone: the janitor kills what is left and removes the directory. The system closes the pipe
 //! whatever the demo died of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
 
 /// The word that makes this program a janitor.
 pub(crate) const WORD: &str = "janitor";
@@ -29,7 +30,6 @@ impl Janitor {
         use std::os::unix::process::CommandExt as _;
         let mut child = Command::new(program)
             .arg(WORD)
-            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -57,6 +57,12 @@ impl Janitor {
         self.tell(&format!("file {}", file.display()));
     }
 
+    /// Something runs that a command stops.
+    pub(crate) fn stopped_by(&mut self, stop: &Stop) {
+        // A map of texts can always be written.
+        self.tell(&format!("stop {}", serde_json::json!(stop)));
+    }
+
     /// Everything is cleaned up; the janitor may go home.
     pub(crate) fn done(mut self) {
         self.tell("done");
@@ -71,12 +77,22 @@ impl Janitor {
     }
 }
 
+/// A command that stops what is no process of the demo's: containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stop {
+    /// The program and its arguments.
+    pub(crate) argv: Vec<String>,
+    /// Variables on top of the inherited ones.
+    pub(crate) env: BTreeMap<String, String>,
+}
+
 /// What a janitor has been told.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     directory: Option<PathBuf>,
     file: Option<PathBuf>,
     running: BTreeSet<u32>,
+    stop: Option<Stop>,
     done: bool,
 }
 
@@ -92,6 +108,18 @@ pub(crate) fn run() {
             // It may be gone already.
             let _ = kill_process_group(group, Signal::KILL);
         }
+    }
+    if let Some(Stop { argv, env }) = told.stop
+        && let Some((program, arguments)) = argv.split_first()
+    {
+        // What it says has no reader any more.
+        let _ = Command::new(program)
+            .args(arguments)
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
     if let Some(file) = told.file {
         let _ = std::fs::remove_file(file);
@@ -110,6 +138,7 @@ fn listen(lines: impl BufRead) -> Told {
         match line.split_once(' ') {
             Some(("directory", directory)) => told.directory = Some(directory.into()),
             Some(("file", file)) => told.file = Some(file.into()),
+            Some(("stop", stop)) => told.stop = serde_json::from_str(stop).ok(),
             Some(("started", pid)) => told.running.extend(pid.parse::<u32>()),
             Some(("ended", pid)) => {
                 if let Ok(pid) = pid.parse() {
@@ -133,7 +162,14 @@ mod tests {
         assert_eq!(told.directory, Some(PathBuf::from("/tmp/a b")));
         assert_eq!(told.file, Some(PathBuf::from("/tmp/f")));
         assert_eq!(told.running, BTreeSet::from([8]));
+        assert_eq!(told.stop, None);
         assert!(!told.done);
+        let stop = Stop {
+            argv: vec!["docker-compose".to_owned(), "down".to_owned()],
+            env: BTreeMap::from([("PORT".to_owned(), "1 2".to_owned())]),
+        };
+        let line = format!("stop {}\n", serde_json::json!(stop));
+        assert_eq!(listen(line.as_bytes()).stop, Some(stop));
         assert!(listen("started 7\ndone\n".as_bytes()).done);
     }
 }

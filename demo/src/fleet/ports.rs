@@ -24,7 +24,7 @@ pub(crate) enum PortsError {
     TooHigh(u16),
     /// Somebody has a fixed port.
     #[error(
-        "port {port} of 127.0.0.1, meant for the {purpose}, cannot be used: {reason}; stop what has it, or move the fleet with --base-port {}", other_base(*.port)
+        "port {port} of 127.0.0.1, meant for {purpose}, cannot be used: {reason}; stop what has it, or move the fleet with --base-port {}", other_base(*.port)
     )]
     Busy {
         /// The port.
@@ -61,8 +61,9 @@ pub(crate) struct Ports {
 impl Ports {
     /// Chooses a free port for each purpose and makes sure of the fixed ones.
     pub(crate) fn choose(base: u16, purposes: Vec<Purpose>) -> Result<Self, PortsError> {
-        check_fixed(base)?;
-        let taken: BTreeSet<u16> = fixed(base)?.iter().map(|(port, _)| *port).collect();
+        let fixed = fixed(base)?;
+        check_fixed(&fixed)?;
+        let taken: BTreeSet<u16> = fixed.iter().map(|(port, _)| *port).collect();
         let end = first_ephemeral().max(LOWEST_FREE + 2_000);
         let found = search(LOWEST_FREE, end, start(end), purposes.len(), |port| {
             !taken.contains(&port) && probe(port).is_ok()
@@ -103,9 +104,12 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
+/// A port for people, and what it is for.
+pub(crate) type Fixed = (u16, &'static str);
+
 /// Makes sure that the fixed ports can be used, now.
-pub(crate) fn check_fixed(base: u16) -> Result<(), PortsError> {
-    for (port, purpose) in fixed(base)? {
+pub(crate) fn check_fixed(fixed: &[Fixed]) -> Result<(), PortsError> {
+    for &(port, purpose) in fixed {
         probe(port).map_err(|reason| PortsError::Busy {
             port,
             purpose,
@@ -115,14 +119,15 @@ pub(crate) fn check_fixed(base: u16) -> Result<(), PortsError> {
     Ok(())
 }
 
-fn fixed(base: u16) -> Result<[(u16, &'static str); 3], PortsError> {
+/// The three that every fleet has.
+pub(crate) fn fixed(base: u16) -> Result<[Fixed; 3], PortsError> {
     if base > u16::MAX - 2 {
         return Err(PortsError::TooHigh(base));
     }
     Ok([
-        (base, "gateway"),
-        (base + 1, "load balancer"),
-        (base + 2, "config API"),
+        (base, "the gateway"),
+        (base + 1, "the load balancer"),
+        (base + 2, "the config API"),
     ])
 }
 

@@ -1,4 +1,5 @@
-//! Where the load balancer sends to: the published plain addresses of one Service's workloads.
+//! Where the load balancer sends to: upstreams that it was told, or the published plain addresses of one
+//! Service's workloads.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
+use http::uri::Authority;
 use serde::Deserialize;
 
 /// After so many listings without it an endpoint is gone. One alone may be taken while the config API
@@ -15,14 +17,14 @@ const MISSED_LISTINGS: u32 = 5;
 /// The endpoints and whose turn it is. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
-    current: Arc<RwLock<Arc<[SocketAddr]>>>,
+    current: Arc<RwLock<Arc<[Authority]>>>,
     turn: Arc<AtomicUsize>,
 }
 
 impl Endpoints {
     /// All endpoints, beginning with the one whose turn it is. The turn passes on by one with each call, so
     /// the endpoints alternate strictly, whoever asks.
-    pub(crate) fn next_round(&self) -> Vec<SocketAddr> {
+    pub(crate) fn next_round(&self) -> Vec<Authority> {
         let current = self
             .current
             .read()
@@ -38,10 +40,10 @@ impl Endpoints {
         round
     }
 
-    /// Takes the addresses that are published from now on.
-    pub(crate) fn replace(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let addresses = addresses.into_iter().collect();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    /// Takes the endpoints that are in the round from now on. A name is looked up at each connection.
+    pub(crate) fn replace(&self, endpoints: impl IntoIterator<Item = Authority>) {
+        let endpoints = endpoints.into_iter().collect();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 }
 
@@ -63,6 +65,25 @@ impl Memory {
         self.missed.retain(|_, missed| *missed < MISSED_LISTINGS);
         self.missed.keys().copied().collect()
     }
+}
+
+/// An upstream as it is typed: `HOST:PORT`.
+pub(crate) fn upstream(text: &str) -> Result<Authority, String> {
+    let wrong = || format!("{text:?} is no HOST:PORT; write for example webapp-original:15005");
+    let authority: Authority = text.parse().map_err(|_| wrong())?;
+    let whole = authority.port_u16().is_some() && !authority.host().is_empty();
+    if whole && !text.contains('@') {
+        Ok(authority)
+    } else {
+        Err(wrong())
+    }
+}
+
+/// A published address as an endpoint.
+pub(crate) fn at(address: SocketAddr) -> Authority {
+    let text = address.to_string();
+    text.parse()
+        .expect("an IP address with its port is an authority")
 }
 
 #[derive(Deserialize)]
@@ -123,10 +144,29 @@ mod tests {
     fn alternates_strictly() {
         let endpoints = Endpoints::default();
         assert!(endpoints.next_round().is_empty());
-        endpoints.replace([address(1), address(2)]);
-        let firsts: Vec<u16> = (0..6).map(|_| endpoints.next_round()[0].port()).collect();
+        endpoints.replace(["a:1", "b:2"].map(|text| upstream(text).unwrap()));
+        let firsts: Vec<u16> = (0..6)
+            .filter_map(|_| endpoints.next_round()[0].port_u16())
+            .collect();
         assert!(firsts == [1, 2, 1, 2, 1, 2] || firsts == [2, 1, 2, 1, 2, 1]);
         assert_eq!(endpoints.next_round().len(), 2);
+    }
+
+    #[test]
+    fn an_upstream_is_a_host_with_a_port() {
+        for good in ["webapp-original:15005", "10.0.0.7:80", "[::1]:80"] {
+            assert_eq!(upstream(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "webapp-original",
+            ":80",
+            "me@webapp:80",
+            "http://webapp:80",
+            "a b:80",
+        ] {
+            let error = upstream(bad).unwrap_err();
+            assert!(error.contains("HOST:PORT"), "{error}");
+        }
     }
 
     #[test]

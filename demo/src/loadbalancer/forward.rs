@@ -1,6 +1,5 @@
 //! One request's way through the load balancer: to the endpoint whose turn it is.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -26,7 +25,7 @@ pub(super) struct Balancer {
 }
 
 impl Balancer {
-    /// `sent` counts by address and code; `service` is named when there is nobody to send to.
+    /// `sent` counts by endpoint and code; `service` is named when there is nobody to send to.
     pub(super) fn new(endpoints: Endpoints, sent: IntCounterVec, service: String) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -48,9 +47,9 @@ impl Balancer {
         Router::new().fallback(forward).with_state(self)
     }
 
-    fn count(&self, address: SocketAddr, code: &str) {
+    fn count(&self, endpoint: &Authority, code: &str) {
         self.sent
-            .with_label_values(&[&address.to_string(), code])
+            .with_label_values(&[endpoint.as_str(), code])
             .inc();
     }
 }
@@ -68,11 +67,11 @@ async fn forward(State(balancer): State<Balancer>, request: Request) -> Response
         "no workload of {} is published; the round is empty",
         balancer.service
     );
-    for address in round {
+    for endpoint in round {
         let Some(body) = body.take().or_else(|| repeatable.then(Body::empty)) else {
             break;
         };
-        let uri = match towards(address, &parts.uri) {
+        let uri = match towards(&endpoint, &parts.uri) {
             Ok(uri) => uri,
             Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         };
@@ -82,13 +81,13 @@ async fn forward(State(balancer): State<Balancer>, request: Request) -> Response
         *sent.headers_mut() = parts.headers.clone();
         match balancer.pool.request(sent).await {
             Ok(mut response) => {
-                balancer.count(address, response.status().as_str());
+                balancer.count(&endpoint, response.status().as_str());
                 strip_hop_by_hop(response.headers_mut());
                 return response.map(Body::new);
             }
             Err(error) => {
-                balancer.count(address, "0");
-                words = format!("{address} did not answer: {error}");
+                balancer.count(&endpoint, "0");
+                words = format!("{endpoint} did not answer: {error}");
                 if !error.is_connect() {
                     break;
                 }
@@ -98,12 +97,12 @@ async fn forward(State(balancer): State<Balancer>, request: Request) -> Response
     (StatusCode::BAD_GATEWAY, format!("{words}\n")).into_response()
 }
 
-/// The request's target at another address. The Host header stays the client's.
-fn towards(address: SocketAddr, uri: &Uri) -> Result<Uri, http::Error> {
+/// The request's target at another endpoint. The Host header stays the client's.
+fn towards(endpoint: &Authority, uri: &Uri) -> Result<Uri, http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Uri::builder()
         .scheme(Scheme::HTTP)
-        .authority(Authority::try_from(address.to_string())?)
+        .authority(endpoint.clone())
         .path_and_query(path)
         .build()
 }
@@ -152,11 +151,12 @@ mod tests {
 
     #[test]
     fn only_the_address_of_a_target_changes() {
+        let endpoint = Authority::from_static("127.0.0.1:20001");
         let uri = Uri::from_static("http://fleet.example/vehicles?all=1");
-        let towards_ = towards(([127, 0, 0, 1], 20001).into(), &uri).unwrap();
+        let towards_ = towards(&endpoint, &uri).unwrap();
         assert_eq!(towards_, "http://127.0.0.1:20001/vehicles?all=1");
         let uri = Uri::from_static("/");
-        let towards_ = towards(([127, 0, 0, 1], 20001).into(), &uri).unwrap();
+        let towards_ = towards(&endpoint, &uri).unwrap();
         assert_eq!(towards_, "http://127.0.0.1:20001/");
     }
 
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(headers["host"], "fleet.example");
     }
 
-    async fn endpoint(name: &'static str) -> SocketAddr {
+    async fn endpoint(name: &'static str) -> Authority {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(move |headers: HeaderMap, body: String| async move {
@@ -180,15 +180,16 @@ mod tests {
             format!("{name} {host} {body}")
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        address.to_string().parse().unwrap()
     }
 
-    async fn dead_address() -> SocketAddr {
+    async fn dead_address() -> Authority {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
+        let address = listener.local_addr().unwrap();
+        address.to_string().parse().unwrap()
     }
 
-    fn balancer(endpoints: impl IntoIterator<Item = SocketAddr>) -> Router {
+    fn balancer(endpoints: impl IntoIterator<Item = Authority>) -> Router {
         let round = Endpoints::default();
         round.replace(endpoints);
         let opts = prometheus::Opts::new("sent_total", "Sent.");
@@ -231,6 +232,14 @@ mod tests {
                 (StatusCode::OK, "b fleet.example ")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_passes_by_a_name_that_nobody_has() {
+        let gone = Authority::from_static("no-such-host.invalid:15005");
+        let balancer = balancer([gone, endpoint("b").await]);
+        let (status, _) = post(&balancer, "").await;
+        assert_eq!(status, StatusCode::OK);
     }
 
     #[tokio::test]

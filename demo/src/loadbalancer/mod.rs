@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use http::uri::Authority;
 use mesh_process::{CommonArgs, Process, admin, bind, write_addresses};
 use prometheus::{IntCounterVec, Opts};
 use tokio::time::{MissedTickBehavior, interval};
@@ -48,6 +49,17 @@ pub(crate) struct LoadbalancerArgs {
         default_value = "127.0.0.1:0"
     )]
     listen_metrics: SocketAddr,
+
+    /// Sends there instead of asking the config API; a name is looked up at each connection; repeatable
+    #[arg(
+        long = "upstream",
+        env = "MESH_UPSTREAM",
+        value_name = "HOST:PORT",
+        value_parser = endpoints::upstream,
+        value_delimiter = ',',
+        conflicts_with_all = ["api", "service", "namespace"]
+    )]
+    upstreams: Vec<Authority>,
 
     /// The Service whose workloads get the requests
     #[arg(
@@ -118,7 +130,15 @@ pub(crate) async fn run(args: LoadbalancerArgs, process: Process) -> anyhow::Res
         tokio::time::sleep(args.common.drain_timeout).await;
     };
     let serving = async { tokio::join!(serving, admin_serving) };
-    let following = follow(&args.api, &args.namespace, &args.service, &endpoints, found);
+    let following = async {
+        if args.upstreams.is_empty() {
+            follow(&args.api, &args.namespace, &args.service, &endpoints, found).await;
+        } else {
+            endpoints.replace(args.upstreams);
+            found();
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         _ = serving => {}
         () = following => {}
@@ -159,7 +179,7 @@ async fn follow(
                 let known = memory.seen(&listed);
                 if known != round {
                     tracing::info!(service, endpoints = ?known, "the round has changed");
-                    endpoints.replace(known.iter().copied());
+                    endpoints.replace(known.iter().copied().map(endpoints::at));
                     round = known;
                 }
                 if !round.is_empty() {

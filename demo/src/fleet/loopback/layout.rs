@@ -1,4 +1,4 @@
-//! What runs in the fleet, and the exact command line of each process.
+//! The exact command line of each process of the fleet.
 //!
 //! Pure: from a directory, programs and ports to [`Spec`]s. Nothing secret is in a command line; a join
 //! token lies in a file that only this user can read.
@@ -7,77 +7,12 @@ use std::path::PathBuf;
 
 use super::binaries::Binaries;
 use super::command::Command;
-use super::ports::{Ports, Purpose};
 use super::process::Spec;
-use crate::app::role::{Role, Version};
-
-/// The namespace of the apps.
-pub(crate) const NAMESPACE: &str = "default";
-/// The namespace of the control plane and the gateway.
-pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
-/// The Service that the load balancer publishes.
-pub(crate) const PUBLISHED_SERVICE: &str = "fleetman-webapp";
-
-/// The names of the processes that are there once.
-pub(crate) const CA: &str = "mesh-ca";
-/// See [`CA`].
-pub(crate) const API: &str = "mesh-api";
-/// See [`CA`].
-pub(crate) const GATEWAY: &str = "mesh-gateway";
-/// See [`CA`].
-pub(crate) const LOADBALANCER: &str = "loadbalancer";
-
-/// One workload: an app with its agent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Workload {
-    /// Its name, which is also its WorkloadGroup's.
-    pub(crate) name: &'static str,
-    /// What it plays.
-    pub(crate) role: Role,
-    /// In which version.
-    pub(crate) version: Version,
-    /// Whether its agent publishes a plain port, for traffic from outside the mesh.
-    pub(crate) published: bool,
-}
-
-impl Workload {
-    /// The process of its agent.
-    pub(crate) fn agent(&self) -> String {
-        format!("{}-agent", self.name)
-    }
-
-    /// Both versions of the webapp are one app, so they share their service account.
-    pub(crate) fn service_account(&self) -> &'static str {
-        self.role.name()
-    }
-}
-
-const fn workload(name: &'static str, role: Role) -> Workload {
-    Workload {
-        name,
-        role,
-        version: Version::Original,
-        published: false,
-    }
-}
-
-/// The fleet, in the order in which a request passes it.
-pub(crate) const WORKLOADS: [Workload; 7] = [
-    Workload {
-        published: true,
-        ..workload("webapp-original", Role::Webapp)
-    },
-    Workload {
-        version: Version::Experimental,
-        published: true,
-        ..workload("webapp-experimental", Role::Webapp)
-    },
-    workload("api-gateway", Role::ApiGateway),
-    workload("position-tracker", Role::PositionTracker),
-    workload("vehicle-telemetry", Role::VehicleTelemetry),
-    workload("staff-service", Role::StaffService),
-    workload("position-simulator", Role::PositionSimulator),
-];
+use crate::fleet::parts::{
+    API, CA, GATEWAY, LOADBALANCER, NAMESPACE, PUBLISHED_SERVICE, ROOT_NAMESPACE, WORKLOADS,
+    Workload,
+};
+use crate::fleet::ports::{Ports, Purpose};
 
 /// A process that needs an identity: its name, its namespace and its service account.
 pub(crate) fn identities() -> Vec<(String, &'static str, &'static str)> {
@@ -177,16 +112,6 @@ impl Layout {
     /// The base URL of the load balancer.
     pub(crate) fn loadbalancer_url(&self) -> String {
         format!("http://{}", self.ports.loadbalancer())
-    }
-
-    /// The drawn graph.
-    pub(crate) fn graph_url(&self) -> String {
-        format!("{}/graph.svg", self.api_url())
-    }
-
-    /// The page that keeps the graph up to date.
-    pub(crate) fn page_url(&self) -> String {
-        format!("{}/", self.api_url())
     }
 
     /// The certificate authority.

@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::plan::{CA, Layout, identities};
+use super::layout::{Layout, identities};
+use crate::fleet::parts::CA;
 
 /// Long enough for the slowest start, and of no use afterwards.
 const TTL: &str = "10m";

@@ -4,11 +4,10 @@
 //! others in order.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +16,8 @@ use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+
+use crate::fleet::deaths::{Death, Deaths};
 
 /// How a process is started, and started again.
 #[derive(Clone, Debug, Serialize)]
@@ -45,28 +46,6 @@ pub(crate) struct Spec {
     /// What it says.
     pub(crate) log: PathBuf,
 }
-
-/// The end of a process that was not asked to stop.
-#[derive(Clone, Debug)]
-pub(crate) struct Death {
-    /// The process.
-    pub(crate) name: String,
-    /// Its id while it lived.
-    pub(crate) pid: u32,
-    /// How it ended, in words.
-    pub(crate) how: String,
-    /// Its log.
-    pub(crate) log: PathBuf,
-}
-
-impl std::fmt::Display for Death {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (pid {}) {}", self.name, self.pid, self.how)
-    }
-}
-
-/// All unasked ends so far. Clones of the sender share them.
-pub(crate) type Deaths = Arc<watch::Sender<Vec<Death>>>;
 
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
@@ -111,9 +90,8 @@ pub(crate) fn start(spec: Spec, deaths: &Deaths) -> anyhow::Result<Running> {
     let (ended_told, ended) = watch::channel(false);
     let death = Death {
         name: spec.name.clone(),
-        pid,
+        pid: Some(pid),
         how: String::new(),
-        log: spec.log.clone(),
     };
     tokio::spawn(watch_over(
         child,
@@ -197,24 +175,10 @@ pub(crate) async fn stop(processes: Vec<Running>, patience: Duration) -> Vec<Str
     killed
 }
 
-/// The last lines of a log, for a report of what went wrong.
-pub(crate) fn tail(log: &Path, lines: usize) -> String {
-    let text = match fs::read(log) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) => return format!("({} cannot be read: {error})", log.display()),
-    };
-    let all: Vec<&str> = text.lines().collect();
-    let from = all.len().saturating_sub(lines);
-    if all.is_empty() {
-        "(the log is empty)".to_owned()
-    } else {
-        all[from..].join("\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn spec(directory: &Path, name: &str, argv: &[&str]) -> Spec {
         Spec {
@@ -243,7 +207,10 @@ mod tests {
             death.to_string(),
             format!("short (pid {}) ended with exit code 3", running.pid)
         );
-        assert_eq!(tail(&death.log, 5), "hello");
+        assert_eq!(
+            std::fs::read_to_string(&running.spec.log).unwrap(),
+            "hello\n"
+        );
     }
 
     #[tokio::test]
@@ -281,14 +248,5 @@ mod tests {
             .expect("the shell starts");
         let killed = stop(vec![running], Duration::from_millis(50)).await;
         assert_eq!(killed, ["deaf"]);
-    }
-
-    #[test]
-    fn the_tail_is_short() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("x.log");
-        fs::write(&log, "1\n2\n3\n").unwrap();
-        assert_eq!(tail(&log, 2), "2\n3");
-        assert!(tail(&directory.path().join("none"), 2).contains("cannot be read"));
     }
 }

@@ -1,4 +1,4 @@
-//! Putting a command line together, with the flags that many processes share. [`super::plan`] says which
+//! Putting a command line together, with the flags that many processes share. [`super::layout`] says which
 //! process gets which.
 
 use std::collections::BTreeMap;
@@ -6,8 +6,9 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::plan::{CA, Layout};
+use super::layout::Layout;
 use super::process::{Invocation, Spec};
+use crate::fleet::parts::CA;
 
 /// How long each process may take to finish what is in flight when it is stopped, as a flag's value.
 const DRAIN: &str = "3s";
