@@ -2,8 +2,9 @@
 //!
 //! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would; [`load::Load`] keeps
 //! requests coming while a test does something to it; [`tool`] runs the programs that others wrote and that
-//! judge us: curl, openssl, promtool, Prometheus. Each file in `tests/` holds the mesh to one promise.
+//! judge us: curl, openssl, promtool, Prometheus; [`browser::Browser`] is a real browser. Each file in `tests/` holds the mesh to one promise.
 
+pub mod browser;
 pub mod fleet;
 pub mod load;
 pub mod tool;

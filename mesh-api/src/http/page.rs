@@ -133,7 +133,6 @@ async fn whole(
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
     ];
     let filled = filled(include_str!("page/page.html"), &values);
     Ok((headers, Html(filled)).into_response())
