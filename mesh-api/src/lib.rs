@@ -44,7 +44,7 @@ use crate::ads::{Ads, Proxies};
 use crate::config_dir::ConfigDir;
 use crate::events::Events;
 use crate::graph::Window;
-use crate::http::{Access, Graphs, Page, Views};
+use crate::http::{Access, Graphs, Page, Scraping, Views};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::registry::{Registry, RegistryService};
@@ -147,6 +147,11 @@ pub async fn start(
             shutdown.clone(),
         ),
     };
+    let targets = http::scraping(Scraping {
+        proxies: Arc::clone(&proxies),
+        store: Arc::clone(&store),
+        own: admin.local_addr()?,
+    });
     let graphs = Graphs {
         window,
         store: Arc::clone(&store),
@@ -160,6 +165,7 @@ pub async fn start(
             events: events.clone(),
             shutdown: shutdown.clone(),
         }))
+        .merge(targets.clone())
         .merge(http::graphs(graphs.clone()))
         .merge(http::page(Page::new(graphs, events, shutdown.clone())));
 
@@ -183,7 +189,9 @@ pub async fn start(
         http::closed(routes, access),
         shutdown.clone(),
     ));
-    let routes = admin::metrics(exposed).merge(admin::health(readiness));
+    let routes = admin::metrics(exposed)
+        .merge(admin::health(readiness))
+        .merge(targets);
     tasks.spawn(mesh_process::serve(admin, routes, shutdown));
     Ok(Running { addresses, tasks })
 }

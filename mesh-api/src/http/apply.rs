@@ -27,7 +27,7 @@ pub(crate) async fn apply(
 ) -> Result<Response, ApiError> {
     let options = Options::parse(query.as_deref())?;
     let bytes = body::read(&headers, body).await?;
-    let parsed = body::parse(&headers, &bytes, DEFAULT_NAMESPACE)?;
+    let parsed = body::parse(headers, bytes, DEFAULT_NAMESPACE.to_owned()).await?;
     let mut warnings = Vec::new();
     let mut objects = Vec::with_capacity(parsed.len());
     for one in parsed {

@@ -61,12 +61,21 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Api
     }
 }
 
-/// The objects of a body. Those that name no namespace get `namespace`.
-pub(crate) fn parse(
-    headers: &HeaderMap,
-    bytes: &[u8],
-    namespace: &str,
+/// The objects of a body. Those that name no namespace get `namespace`. A large text takes a while, and so it
+/// is read where it delays nobody.
+pub(crate) async fn parse(
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+    namespace: String,
 ) -> Result<Vec<Parsed>, ApiError> {
+    let parsing = tokio::task::spawn_blocking(move || parse_now(&headers, &bytes, &namespace));
+    parsing.await.unwrap_or_else(|error| {
+        let message = format!("reading the body broke off: {error}");
+        Err(ApiError::new(Reason::InternalError, message))
+    })
+}
+
+fn parse_now(headers: &HeaderMap, bytes: &[u8], namespace: &str) -> Result<Vec<Parsed>, ApiError> {
     let bad = |message: String| ApiError::new(Reason::BadRequest, message);
     let format = format_of(headers)?;
     let text =

@@ -2,7 +2,7 @@
 //!
 //! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
 //! [`discovery`] says what there is; [`mod@views`], [`graph`] and [`mod@page`] show what the mesh does.
-//! [`guard`] says who may talk to it, [`access`] what the token is for.
+//! [`mod@scraping`] tells Prometheus where they are measured. [`guard`] says who may talk to it, [`access`] what the token is for.
 
 mod access;
 mod apply;
@@ -15,6 +15,7 @@ mod page;
 mod path;
 mod query;
 mod resources;
+mod scraping;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use mesh_process::Readiness;
 pub(crate) use access::Access;
 pub(crate) use graph::{Graphs, graphs};
 pub(crate) use page::{Page, page};
+pub(crate) use scraping::{Scraping, scraping};
 use status::{ApiError, Reason};
 pub(crate) use views::{Views, views};
 

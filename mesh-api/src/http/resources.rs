@@ -60,7 +60,7 @@ async fn serve(
         (None, Method::GET | Method::HEAD) => Ok(list(&store, &path)),
         (Some(key), Method::PUT) => {
             let bytes = body::read(&headers, body).await?;
-            let (object, warnings) = one_object(&headers, &bytes, &path)?;
+            let (object, warnings) = one_object(headers, bytes, &path).await?;
             if object.metadata.name != key.name {
                 let message = format!(
                     "the body's metadata.name is {}, the URL names {}",
@@ -88,7 +88,7 @@ async fn serve(
         }
         (None, Method::POST) if path.namespace.is_some() || !path.kind.namespaced() => {
             let bytes = body::read(&headers, body).await?;
-            let (object, warnings) = one_object(&headers, &bytes, &path)?;
+            let (object, warnings) = one_object(headers, bytes, &path).await?;
             let create = move |store: &Store| store.create(object, options.dry_run);
             let written = blocking(store, create).await?;
             let warnings = [warnings, written.warnings].concat();
@@ -124,14 +124,15 @@ fn list(store: &Store, path: &ResourcePath) -> Response {
 }
 
 /// The only object of a body, as the URL's kind, version and namespace ask for it.
-fn one_object(
-    headers: &HeaderMap,
-    bytes: &[u8],
+async fn one_object(
+    headers: HeaderMap,
+    bytes: Vec<u8>,
     path: &ResourcePath,
 ) -> Result<(Object, Vec<Finding>), ApiError> {
     let bad = |message: String| Err(ApiError::new(Reason::BadRequest, message));
     let namespace = path.namespace.as_deref();
-    let mut parsed = body::parse(headers, bytes, namespace.unwrap_or(DEFAULT_NAMESPACE))?;
+    let default = namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned();
+    let mut parsed = body::parse(headers, bytes, default).await?;
     let count = parsed.len();
     let Some(Parsed { object, warnings }) = parsed.pop().filter(|_| count == 1) else {
         return bad(format!(

@@ -156,3 +156,107 @@ async fn a_proxy_whose_group_goes_to_somebody_else_is_turned_away() {
     assert!(refused.message().contains("other"), "{}", refused.message());
     plane.stop().await;
 }
+
+#[tokio::test]
+async fn prometheus_finds_the_proxies_that_can_be_scraped() {
+    let state = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start_by(Authority::new("cluster.local"), state.path(), |settings| {
+        settings.listen_metrics = ([0, 0, 0, 0], 0).into();
+    })
+    .await
+    .unwrap();
+    plane.apply(SHOP).await;
+    let port = plane.running.addresses["metrics"].port();
+    let reached = SocketAddr::from(([127, 0, 0, 1], port));
+    plane.running.addresses.insert("metrics", reached);
+    let at = |node: NodeMetadata, metrics_address: &str| NodeMetadata {
+        metrics_address: metrics_address.to_owned(),
+        ..node
+    };
+    let held = [
+        (("shop", "web"), at(sidecar("web-v1"), "10.9.0.7:15020")),
+        (GATEWAY_ACCOUNT, at(gateway(), "edge:15020")),
+        // Nobody else could mean that.
+        (("shop", "client"), at(sidecar("client"), "127.0.0.1:15020")),
+    ];
+    let mut streams = Vec::new();
+    for (account, node) in held {
+        let stream = Xds::open(&plane, account, &node).await.unwrap();
+        let subject = format!("{}/{}", node.namespace, node.workload_name);
+        plane.event("proxy-connected", &subject).await;
+        streams.push(stream);
+    }
+    let (code, text) = plane.call("metrics", "GET", "/api/prometheus/sd", "").await;
+    assert_eq!(code, 200, "{text}");
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        found,
+        json!([
+            {
+                "targets": ["edge:15020"],
+                "labels": {
+                    "kind": "gateway",
+                    "namespace": "istio-system",
+                    "workload": "istio-ingressgateway",
+                },
+            },
+            {
+                "targets": ["10.9.0.7:15020"],
+                "labels": {
+                    "app": "web",
+                    "app_version": "v1",
+                    "kind": "sidecar",
+                    "namespace": "shop",
+                    "workload": "web-v1-1",
+                    "workload_group": "web-v1",
+                },
+            },
+            { "targets": [format!("127.0.0.1:{port}")], "labels": { "workload": "mesh-api" } },
+        ])
+    );
+    assert_eq!(plane.get("/api/prometheus/sd").await, found);
+    drop(streams);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_takes_another_ones_place_by_claiming_its_id() {
+    let state = tempfile::tempdir().unwrap();
+    let plane = Plane::start(state.path()).await;
+    plane.apply(SHOP).await;
+    let own = sidecar("web-v1");
+    let posing = NodeMetadata {
+        workload_group: "client".to_owned(),
+        ..own.clone()
+    };
+    assert_eq!(own.to_node().id, posing.to_node().id);
+    let mut streams = Vec::new();
+    for (account, node) in [("web", &own), ("client", &posing)] {
+        let mut stream = Xds::open(&plane, ("shop", account), node).await.unwrap();
+        let any = |client: &DeltaClient| client.held().iter(ResourceType::Cluster).next().is_some();
+        stream.until(None, any).await.unwrap();
+        streams.push(stream);
+    }
+    let proxies = plane.get("/api/mesh/proxies").await;
+    let shown: Vec<(&Value, &Value)> = proxies["proxies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|proxy| (&proxy["identity"], &proxy["workloadGroup"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (
+                &json!("spiffe://cluster.local/ns/shop/sa/client"),
+                &json!("client")
+            ),
+            (
+                &json!("spiffe://cluster.local/ns/shop/sa/web"),
+                &json!("web-v1")
+            ),
+        ]
+    );
+    drop(streams);
+    plane.stop().await;
+}
