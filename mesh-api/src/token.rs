@@ -35,14 +35,14 @@ pub enum TokenError {
     )]
     None(PathBuf),
     /// The system refused.
-    #[error("cannot {action} the token file {}: {source}; check --token-file and --state-dir", file.display())]
+    #[error("cannot {action} the token file {}: {reason}; check --token-file and --state-dir", file.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// The file.
         file: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason: a part of the sentence, and so no cause that is told after it.
+        reason: io::Error,
     },
     /// It does not hold what can be a token.
     #[error(
@@ -65,10 +65,10 @@ impl Token {
                 let text = format!("{}\n", token.0);
                 match create_private(&file, text.as_bytes()) {
                     Ok(()) => Ok(token),
-                    Err(source) => Err(TokenError::Io {
+                    Err(reason) => Err(TokenError::Io {
                         action: "make",
                         file,
-                        source,
+                        reason,
                     }),
                 }
             }
@@ -84,8 +84,8 @@ impl Token {
     pub fn in_directory(state_dir: &Path) -> Result<Self, TokenError> {
         let file = state_dir.join(FILE);
         match Self::read(&file) {
-            Err(TokenError::Io { file, source, .. })
-                if source.kind() == io::ErrorKind::NotFound =>
+            Err(TokenError::Io { file, reason, .. })
+                if reason.kind() == io::ErrorKind::NotFound =>
             {
                 Err(TokenError::None(file))
             }
@@ -99,10 +99,10 @@ impl Token {
     ///
     /// If it is not there, cannot be read or is unusable.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        let text = fs::read_to_string(file).map_err(|source| TokenError::Io {
+        let text = fs::read_to_string(file).map_err(|reason| TokenError::Io {
             action: "read",
             file: file.to_owned(),
-            source,
+            reason,
         })?;
         let token = text.trim();
         // What RFC 6750 allows in a header.
@@ -170,7 +170,9 @@ mod tests {
     fn a_file_that_holds_no_token_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("mine");
-        let error = Token::read(&file).unwrap_err().to_string();
+        let error = anyhow::Error::new(Token::read(&file).unwrap_err());
+        let error = format!("{error:#}");
+        assert_eq!(error.matches("os error").count(), 1, "{error}");
         assert!(
             error.contains("mine") && error.contains("--token-file"),
             "{error}"
