@@ -85,7 +85,7 @@ impl Workers {
         self.threads.len()
     }
 
-    /// Takes no new connections, tells clients to go elsewhere, waits for requests under way, at most
+    /// Takes no new connections, tells clients to go elsewhere, waits for requests and sessions, at most
     /// for `deadline`, and ends the threads. What the workload itself asks for is served until its
     /// own callers have been answered.
     pub async fn drain(mut self, deadline: Duration) {
@@ -99,7 +99,7 @@ impl Workers {
         if tokio::time::timeout(deadline, drained).await.is_err() {
             warn!(
                 ?deadline,
-                "requests are still under way at the end of the drain timeout; they are cut off"
+                "requests or sessions are still under way at the end of the drain timeout; they are cut off"
             );
         }
         self.phase.send_replace(Phase::Stop);
