@@ -161,7 +161,7 @@ fn join(project: &Project<'_>) -> Service {
     }
     let mut to = vec![(API_IDENTITY.to_owned(), API.to_owned(), API.to_owned())];
     to.extend(project.members.iter().map(|member| {
-        let identity = format!("{}/{}", member.labels.namespace, member.labels.account);
+        let identity = format!("{}/{}", member.labels.namespace, member.account);
         (identity, member.name.to_owned(), volume_name(member))
     }));
     for (identity, directory, _) in &to {

@@ -36,7 +36,7 @@ pub(super) struct Labels {
     pub(super) ports: Vec<Port>,
     pub(super) version: Option<String>,
     pub(super) namespace: String,
-    pub(super) account: String,
+    pub(super) account: Option<String>,
 }
 
 /// One port of a service.
@@ -123,7 +123,7 @@ pub(super) fn read(service: &Node) -> Result<Option<Labels>, Refusal> {
         ports,
         version,
         namespace: name(NAMESPACE)?.unwrap_or_else(|| mesh_config::DEFAULT_NAMESPACE.to_owned()),
-        account: name(ACCOUNT)?.unwrap_or_else(|| service.clone()),
+        account: name(ACCOUNT)?,
         service,
     }))
 }
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(named(&one.ports), [("http", 80)]);
         assert_eq!(one.version.as_deref(), Some("1.10"));
         assert_eq!(
-            (one.namespace.as_str(), one.account.as_str()),
-            ("default", "vote")
+            (one.namespace.as_str(), one.account.as_deref()),
+            ("default", None)
         );
         assert_eq!(labels("labels: [a=b]").unwrap(), None);
         assert_eq!(labels("image: x").unwrap(), None);
@@ -247,8 +247,8 @@ mod tests {
         let own = labels(own).unwrap().unwrap();
         assert_eq!(named(&own.ports), [("tcp", 5432), ("http-admin", 8080)]);
         assert_eq!(
-            (own.namespace.as_str(), own.account.as_str()),
-            ("data", "pg")
+            (own.namespace.as_str(), own.account.as_deref()),
+            ("data", Some("pg"))
         );
     }
 

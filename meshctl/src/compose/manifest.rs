@@ -36,7 +36,7 @@ spec:
     let _ = writeln!(
         text,
         "  template:\n    serviceAccount: {}",
-        word(&labels.account)
+        word(&member.account)
     );
     if !labels.ports.is_empty() {
         text += "    ports:\n";

@@ -31,6 +31,9 @@ pub(super) struct Member<'a> {
     pub(super) labels: Labels,
     /// Its name as a WorkloadGroup.
     pub(super) group: String,
+    /// Its service account. By default each service has its own: so it is known from its certificate alone
+    /// which of several versions has opened a TCP connection.
+    pub(super) account: String,
     /// The networks that it is on.
     pub(super) networks: Vec<&'a str>,
     pub(super) profiles: Vec<&'a str>,
@@ -264,6 +267,7 @@ impl<'a> Member<'a> {
             name,
             key,
             node,
+            account: labels.account.clone().unwrap_or_else(|| group.clone()),
             labels,
             group,
             networks: networks(node),
