@@ -5,7 +5,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// How many lines of what a program said are worth showing.
 const SHOWN_LINES: usize = 6;
@@ -40,37 +40,73 @@ impl Failed {
     }
 }
 
-/// Runs a program in a process group of its own, so that Ctrl-C does not reach it. Returns its standard output.
-/// If nobody waits for that any more, the whole group is killed.
+/// Runs a program to its end. Returns its standard output.
 pub(crate) async fn output(
     argv: &[String],
     env: &BTreeMap<String, String>,
 ) -> Result<String, Failed> {
-    let (program, arguments) = argv.split_first().expect("every command has a program");
-    let not_run = |reason| Failed::NotRun {
-        program: program.clone(),
-        reason,
-    };
-    let child = Command::new(program)
-        .args(arguments)
-        .envs(env)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(not_run)?;
-    let mut group = Group(child.id());
-    let output = child.wait_with_output().await.map_err(not_run)?;
-    group.0 = None;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    Run::start(argv, env)?.output().await
+}
+
+/// A program that runs, in a process group of its own, so that Ctrl-C does not reach it. Dropping it kills the group.
+#[derive(Debug)]
+pub(crate) struct Run {
+    argv: Vec<String>,
+    child: Child,
+    group: Group,
+}
+
+impl Run {
+    /// Starts it, with these variables on top of the inherited ones.
+    pub(crate) fn start(argv: &[String], env: &BTreeMap<String, String>) -> Result<Self, Failed> {
+        let (program, arguments) = argv.split_first().expect("every command has a program");
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|reason| not_run(argv, reason))?;
+        Ok(Self {
+            argv: argv.to_vec(),
+            group: Group(child.id()),
+            child,
+        })
     }
-    Err(Failed::Status {
-        command: argv.join(" "),
-        status: output.status,
-        said: said(&output.stderr, &output.stdout),
-    })
+
+    /// The id of the process, which is its group's.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.group.0
+    }
+
+    /// Waits for its end. Returns its standard output.
+    pub(crate) async fn output(self) -> Result<String, Failed> {
+        let Self {
+            argv,
+            child,
+            mut group,
+        } = self;
+        let output = child.wait_with_output().await;
+        let output = output.map_err(|reason| not_run(&argv, reason))?;
+        group.0 = None;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Failed::Status {
+            command: argv.join(" "),
+            status: output.status,
+            said: said(&output.stderr, &output.stdout),
+        })
+    }
+}
+
+fn not_run(argv: &[String], reason: io::Error) -> Failed {
+    Failed::NotRun {
+        program: argv.first().cloned().unwrap_or_default(),
+        reason,
+    }
 }
 
 /// A process group that lives. Dropping it kills it: a plugin of Docker is a child of the program that was started.

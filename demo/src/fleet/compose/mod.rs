@@ -132,15 +132,23 @@ impl Compose {
         let deadline = Instant::now() + START_PATIENCE;
         self.janitor.stopped_by(&self.project.down());
         self.watch = Some(events::watch(&self.project, self.site.deaths.clone())?);
-        tokio::select! {
-            up = self.project.run(&["up", "--detach", "--no-build"]) => {
-                if let Err(failed) = up {
-                    return Err(self.not_up(failed).await);
-                }
-            }
-            death = self.site.first_death() => return Err(death),
-            () = sleep_until(deadline) => return Err(self.too_slow().await),
+        let up = self.project.start(&["up", "--detach", "--no-build"])?;
+        let pid = up.pid();
+        if let Some(pid) = pid {
+            self.janitor.started(pid);
         }
+        let up = tokio::select! {
+            up = up.output() => match up {
+                Ok(_) => Ok(()),
+                Err(failed) => Err(self.not_up(failed).await),
+            },
+            death = self.site.first_death() => Err(death),
+            () = sleep_until(deadline) => Err(self.too_slow().await),
+        };
+        if let Some(pid) = pid {
+            self.janitor.ended(pid);
+        }
+        up?;
         let patience = deadline.saturating_duration_since(Instant::now());
         tokio::select! {
             well = poll(patience, ASK_EVERY, || self.all_well()) => if well.is_err() {
@@ -243,10 +251,14 @@ impl Compose {
         let deadline = Instant::now() + STOP_PATIENCE;
         let down = async {
             // Once more, because Docker may have been about to make a container when Compose was stopped.
+            let mut wrong = Ok(());
             for _ in 0..2 {
-                let Err(wrong) = self.down().await else {
+                wrong = self.down().await;
+                if wrong.is_ok() {
                     return;
-                };
+                }
+            }
+            if let Err(wrong) = wrong {
                 say.line(format!("{wrong:#}"));
             }
             let typed = self.project.down().argv.join(" ");

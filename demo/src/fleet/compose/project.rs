@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::command::{Failed, output};
+use super::command::{Failed, Run, output};
 use crate::fleet::janitor::Stop;
 
 /// The label by which Docker knows what belongs to a project.
@@ -50,6 +50,11 @@ impl Project {
     /// A command of Compose as a person types it.
     pub(crate) fn typed(&self, words: &[&str]) -> String {
         self.argv(words).join(" ")
+    }
+
+    /// Starts a command of Compose.
+    pub(crate) fn start(&self, words: &[&str]) -> Result<Run, Failed> {
+        Run::start(&self.argv(words), &self.env)
     }
 
     /// Runs a command of Compose. Returns its standard output.
