@@ -32,18 +32,32 @@ impl Load {
     /// Starts `clients` that each send a request every `pause`.
     #[must_use]
     pub fn start(url: &str, clients: usize, pause: Duration) -> Self {
+        Self::to(None, url, clients, pause)
+    }
+
+    /// [`Load::start`] to an agent's outbound port, for the service that `host` names.
+    #[must_use]
+    pub fn through(outbound: &str, host: &str, clients: usize, pause: Duration) -> Self {
+        Self::to(Some(host), &format!("http://{outbound}/"), clients, pause)
+    }
+
+    fn to(host: Option<&str>, url: &str, clients: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Mutex::new(Tally::default()));
         let clients = (0..clients)
             .map(|_| {
                 let (stop, tally) = (Arc::clone(&stop), Arc::clone(&tally));
-                let url: http::Uri = url.parse().expect("a URL");
+                let mut request = http::Request::get(url);
+                if let Some(host) = host {
+                    request = request.header(http::header::HOST, host);
+                }
+                let request = request.body(Empty::new()).expect("a URL and a host");
                 tokio::spawn(async move {
                     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
                     let mut beat = tokio::time::interval(pause);
                     while !stop.load(Ordering::Relaxed) {
                         beat.tick().await;
-                        let result = one(&client, url.clone()).await;
+                        let result = one(&client, request.clone()).await;
                         let mut tally = tally.lock().expect("no client panics with it");
                         match result {
                             Ok(()) => tally.good += 1,
@@ -97,8 +111,11 @@ impl Load {
 
 type HttpClient = Client<hyper_util::client::legacy::connect::HttpConnector, Empty<Bytes>>;
 
-async fn one(client: &HttpClient, url: http::Uri) -> Result<(), String> {
-    let answer = client.get(url).await.map_err(|error| error.to_string())?;
+async fn one(client: &HttpClient, request: http::Request<Empty<Bytes>>) -> Result<(), String> {
+    let answer = client
+        .request(request)
+        .await
+        .map_err(|error| error.to_string())?;
     let status = answer.status();
     let body = answer
         .into_body()

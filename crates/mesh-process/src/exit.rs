@@ -8,7 +8,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 64;
 /// Input data is wrong (`EX_DATAERR`).
 pub const DATA: u8 = 65;
-/// The config API is out of reach (`EX_UNAVAILABLE`).
+/// What the program needs is out of reach: the config API, or the mesh (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
 /// An analysis found something, as `istioctl analyze` says it.
 pub const FINDINGS: u8 = 79;

@@ -22,6 +22,6 @@ pub use args::{CommonArgs, parse_duration};
 pub use listen::{BindError, bind, write_addresses};
 pub use process::Process;
 pub use readiness::Readiness;
-pub use run::{run, run_parsed};
+pub use run::{Failure, run, run_parsed};
 pub use serve::serve;
 pub use shutdown::Shutdown;

@@ -56,10 +56,23 @@ impl Readiness {
 
     /// Returns when every condition holds.
     pub async fn wait(&self) {
+        self.wait_for(|_| true).await;
+    }
+
+    /// Returns when every condition but this one holds.
+    pub async fn wait_for_others_than(&self, condition: &str) {
+        self.wait_for(|name| name != condition).await;
+    }
+
+    /// Returns when every condition holds that is of interest.
+    async fn wait_for(&self, interest: impl Fn(&str) -> bool) {
         let mut conditions = self.conditions.subscribe();
         // The sender lives in `self`, so the channel cannot close while we wait.
         let _ = conditions
-            .wait_for(|conditions| conditions.values().all(|holds| *holds))
+            .wait_for(|conditions| {
+                let mut all = conditions.iter();
+                all.all(|(name, holds)| *holds || !interest(name))
+            })
             .await;
     }
 }
@@ -83,5 +96,8 @@ mod tests {
         readiness.set("a certificate", true);
         waiting.await.unwrap();
         assert!(readiness.is_ready());
+        readiness.expect("its app");
+        readiness.wait_for_others_than("its app").await;
+        assert!(!readiness.is_ready());
     }
 }

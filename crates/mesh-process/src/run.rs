@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 
@@ -10,15 +10,26 @@ use crate::args::{self, ArgsError, CommonArgs};
 use crate::healthcheck::Healthcheck;
 use crate::{Process, exit, logs};
 
+/// An error that has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// One of [`exit`]'s, or of what the program's users know from elsewhere.
+    pub code: u8,
+    /// One sentence, with the way out.
+    pub message: String,
+}
+
 /// Reads the arguments and runs `main` until it returns.
 ///
 /// `main` gets the arguments and the [`Process`]; it returns after its `shutdown` was triggered and its work
 /// is drained. An error is printed as one line, with its causes, and makes the exit code
-/// [`exit::FAILED`]; wrong arguments make it [`exit::USAGE`].
-pub fn run<A, F>(name: &'static str, main: impl FnOnce(A, Process) -> F) -> ExitCode
+/// [`exit::FAILED`], or what a [`Failure`] says; wrong arguments make it [`exit::USAGE`].
+pub fn run<A, F, T>(name: &'static str, main: impl FnOnce(A, Process) -> F) -> ExitCode
 where
     A: Parser + AsRef<CommonArgs> + Debug,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
+    T: Termination,
 {
     match args::load::<A>(std::env::args_os()) {
         Ok(args) => run_parsed(name, args, main),
@@ -27,10 +38,15 @@ where
 }
 
 /// [`run`] for a program that has read its arguments already.
-pub fn run_parsed<A, F>(name: &'static str, args: A, main: impl FnOnce(A, Process) -> F) -> ExitCode
+pub fn run_parsed<A, F, T>(
+    name: &'static str,
+    args: A,
+    main: impl FnOnce(A, Process) -> F,
+) -> ExitCode
 where
     A: AsRef<CommonArgs> + Debug,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
+    T: Termination,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -54,7 +70,7 @@ where
     // Tasks that never end (a blocking name look-up, say) must not hold up the exit.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::from(exit::DONE),
+        Ok(done) => done.report(),
         Err(error) => fail(name, &error),
     }
 }
@@ -97,5 +113,6 @@ fn ask(healthcheck: Healthcheck) -> anyhow::Result<()> {
 )]
 fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     eprintln!("{name}: {error:#}");
-    ExitCode::from(exit::FAILED)
+    let own = error.downcast_ref::<Failure>();
+    ExitCode::from(own.map_or(exit::FAILED, |failure| failure.code))
 }

@@ -33,6 +33,6 @@ pub mod upstream;
 mod wire;
 mod worker;
 
-pub use serve::{begin, serve};
+pub use serve::{CERTIFICATE, begin, serve};
 pub use settings::Settings;
 pub use start::{Running, StartError, start};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mesh_identity::Identity;
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::accept::{self, Accept};
 use crate::snapshot::{Direction, Listener, Snapshot};
@@ -32,13 +32,17 @@ pub struct Workers {
 #[derive(Debug)]
 struct Thread {
     handle: JoinHandle<()>,
+    /// Resolves when its callers have gone elsewhere.
+    callers_gone: oneshot::Receiver<()>,
     /// Resolves when the worker has drained.
     drained: oneshot::Receiver<()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serve,
+    /// Others are led elsewhere; the workload itself is served.
+    Leave,
     Drain,
     Stop,
 }
@@ -66,14 +70,19 @@ impl Workers {
         let thread = move |id: usize| {
             let worker = Worker::new(id, identity.clone(), telemetry.clone());
             let (snapshots, phase) = (snapshots.clone(), phases.clone());
+            let (gone, callers_gone) = oneshot::channel();
             let (done, drained) = oneshot::channel();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let handle = std::thread::Builder::new()
                 .name(format!("worker-{id}"))
-                .spawn(move || runtime.block_on(run(worker, snapshots, phase, done)))?;
-            Ok(Thread { handle, drained })
+                .spawn(move || runtime.block_on(run(worker, snapshots, phase, gone, done)))?;
+            Ok(Thread {
+                handle,
+                callers_gone,
+                drained,
+            })
         };
         let threads = (0..count).map(thread).collect::<io::Result<_>>()?;
         Ok(Self { phase, threads })
@@ -83,6 +92,24 @@ impl Workers {
     #[must_use]
     pub fn count(&self) -> usize {
         self.threads.len()
+    }
+
+    /// Leads callers elsewhere: takes no new connections from others, and waits for their requests and sessions, at most
+    /// for `deadline`. The workload itself is served as before, until [`Self::drain`].
+    pub async fn drain_callers(&mut self, deadline: Duration) {
+        self.phase.send_replace(Phase::Leave);
+        let gone = async {
+            for thread in &mut self.threads {
+                // A worker that has ended has no callers.
+                (&mut thread.callers_gone).await.unwrap_or_default();
+            }
+        };
+        if tokio::time::timeout(deadline, gone).await.is_err() {
+            info!(
+                ?deadline,
+                "requests or sessions of others are still under way"
+            );
+        }
     }
 
     /// Takes no new connections, tells clients to go elsewhere, waits for requests and sessions, at most
@@ -126,6 +153,7 @@ async fn run(
     worker: Arc<Worker>,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     mut phase: watch::Receiver<Phase>,
+    callers_gone: oneshot::Sender<()>,
     done: oneshot::Sender<()>,
 ) {
     let mut serving = BTreeMap::new();
@@ -146,11 +174,10 @@ async fn run(
             },
             _ = sweep.tick() => worker.sweep(),
             told = phase.wait_for(|phase| *phase != Phase::Serve) => {
-                let drain = told.is_ok_and(|phase| *phase == Phase::Drain);
-                if !drain {
-                    return;
+                if told.is_ok_and(|phase| *phase < Phase::Stop) {
+                    break;
                 }
-                break;
+                return;
             }
         }
     }
@@ -160,6 +187,7 @@ async fn run(
         worker.adopt(&snapshot);
         keep_in_step(&worker, &snapshot, &mut serving);
     }
+    let mut workload_too = phase.clone();
     let drained = async {
         // What the workload itself asks for goes on until its callers have their answers.
         let first = |listener: &Listener| listener.direction == Direction::Inbound || listener.edge;
@@ -169,6 +197,10 @@ async fn run(
         worker.order_drain(first);
         stop(callers).await;
         worker.drain(first).await;
+        // Nobody waits any more if the deadline has passed.
+        callers_gone.send(()).unwrap_or_default();
+        // If nobody is there to say it, all is over anyway.
+        _ = workload_too.wait_for(|phase| *phase >= Phase::Drain).await;
         worker.order_drain(|_| true);
         stop(workload).await;
         worker.drain(|_| true).await;

@@ -10,6 +10,9 @@ use mesh_process::{Process, write_addresses};
 use crate::settings::Role;
 use crate::{Running, Settings, own_address, start};
 
+/// The readiness condition of a proxy that has no identity yet, in words that complete "waiting for …".
+pub const CERTIFICATE: &str = "its first certificate";
+
 /// Runs a proxy from [`begin`] until the process is asked to stop and all is over.
 ///
 /// # Errors
@@ -40,6 +43,7 @@ pub async fn begin(
     addresses_file: Option<&Path>,
     process: Process,
 ) -> anyhow::Result<Option<Running>> {
+    process.readiness.expect(CERTIFICATE);
     let shutdown = process.shutdown.clone();
     let stop = shutdown.clone();
     let identity = match client::obtain(join, async move { stop.wait().await }).await {
@@ -47,6 +51,7 @@ pub async fn begin(
         Err(client::Error::Stopped) => return Ok(None),
         Err(error) => return Err(error).context("cannot get an identity"),
     };
+    process.readiness.set(CERTIFICATE, true);
     if settings.needs_own_address() {
         tokio::select! {
             found = find_own_address(&mut settings) => found?,

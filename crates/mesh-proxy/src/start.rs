@@ -4,10 +4,11 @@
 //! in force the proxy is ready, and only then an endpoint. Stop: no endpoint any more, then no new
 //! connections while those there are end in peace, then the last report, and the admin interface last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mesh_identity::{Identity, disk, grpc};
 use mesh_process::{BindError, Process, Shutdown};
@@ -80,6 +81,7 @@ pub struct Running {
     /// What was bound: `admin`, `metrics`, `ready`, and for a sidecar `outbound`, `inbound`, `plain`.
     pub addresses: BTreeMap<&'static str, SocketAddr>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    freshness: watch::Receiver<Freshness>,
     process: Process,
     settings: Settings,
     workers: Workers,
@@ -206,6 +208,7 @@ pub async fn start(
     let control = Task::spawn(|stop| control.run(happening, asked, stop));
 
     let channel = grpc::channel(&settings.xds_address, stream::control_plane(&identity));
+    let freshness = admin.freshness.clone();
     let registration = match &settings.role {
         Role::Sidecar(sidecar) => Some(tokio::spawn(registration::keep(
             channel.clone(),
@@ -229,6 +232,7 @@ pub async fn start(
     Ok(Running {
         addresses,
         snapshots,
+        freshness,
         process,
         settings,
         workers,
@@ -250,35 +254,63 @@ impl Running {
             .collect()
     }
 
+    /// Where the application listens or is to listen, `host:port`, as far as services name it.
+    #[must_use]
+    pub fn app_addresses(&self) -> BTreeSet<Arc<str>> {
+        let snapshot = self.snapshots.borrow().clone();
+        let inbound = snapshot
+            .clusters
+            .values()
+            .filter(|cluster| cluster.name.starts_with("inbound|"));
+        inbound
+            .flat_map(|cluster| cluster.endpoints.iter().map(|own| own.address.clone()))
+            .collect()
+    }
+
+    /// Whether the control plane is in reach.
+    #[must_use]
+    pub fn has_control_plane(&self) -> bool {
+        *self.freshness.borrow() == Freshness::Following
+    }
+
     /// Asks the proxy to stop; [`Self::wait`] returns when it has.
     pub fn drain(&self) {
         self.process.shutdown.trigger();
     }
 
     /// Runs until the process is asked to stop, then stops in order.
-    pub async fn wait(self) {
-        let Self {
-            process,
-            settings,
-            workers,
-            registration,
-            control,
-            report,
-            servers,
-            ..
-        } = self;
-        process.shutdown.wait().await;
-        process.readiness.expect(STOPPING);
+    pub async fn wait(mut self) {
+        self.process.shutdown.wait().await;
+        self.deregister().await;
+        let (timeout, begun) = (self.settings.drain_timeout, Instant::now());
+        self.drain_callers(timeout).await;
+        self.end(timeout.saturating_sub(begun.elapsed())).await;
+    }
+
+    /// The first step of a stop: returns when others no longer send requests here, or should not.
+    pub async fn deregister(&mut self) {
+        self.process.shutdown.trigger();
+        self.process.readiness.expect(STOPPING);
         // It hears the stop itself, and ends once others have heard that we are leaving.
-        if let Some(registration) = registration
+        if let Some(registration) = self.registration.take()
             && registration.await.is_err()
         {
             tracing::warn!("the registration panicked");
         }
-        workers.drain(settings.drain_timeout).await;
-        report.end().await;
-        control.end().await;
-        for server in servers {
+    }
+
+    /// The second step: takes nothing more from others, and waits at most for `deadline` until those requests are done
+    /// that have come. What the workload itself asks for is served as before.
+    pub async fn drain_callers(&mut self, deadline: Duration) {
+        self.workers.drain_callers(deadline).await;
+    }
+
+    /// The last step: waits at most for `deadline` for whatever is under way, sends the last report, and ends all.
+    pub async fn end(self, deadline: Duration) {
+        self.workers.drain(deadline).await;
+        self.report.end().await;
+        self.control.end().await;
+        for server in self.servers {
             // Somebody may keep a connection open to look at metrics; the end is not theirs to delay.
             server.stop.trigger();
             server.handle.abort();

@@ -201,6 +201,28 @@ async fn a_sidecar_registers_once_it_serves_reports_and_leaves_before_it_stops()
 }
 
 #[tokio::test]
+async fn the_workload_is_served_until_the_last_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = plane(resources()).await;
+    let settings = sidecar(directory.path(), plane.address);
+    let mut running = start(settings, identity(), Process::new("test"))
+        .await
+        .unwrap();
+    assert!(matches!(plane.next().await, Seen::Registered(_)));
+    let [outbound, inbound] = ["outbound", "inbound"].map(|name| running.addresses[name]);
+    assert!(TcpStream::connect(inbound).await.is_ok());
+
+    running.deregister().await;
+    assert!(matches!(plane.next().await, Seen::Left));
+    running.drain_callers(Duration::from_secs(5)).await;
+    assert!(TcpStream::connect(inbound).await.is_err());
+    assert_eq!(ask(outbound, "GET /").await, (200, "hello".to_owned()));
+
+    running.end(Duration::from_secs(5)).await;
+    assert!(TcpStream::connect(outbound).await.is_err());
+}
+
+#[tokio::test]
 async fn a_broken_lease_is_taken_again_and_kept_alive() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = plane(resources()).await;
