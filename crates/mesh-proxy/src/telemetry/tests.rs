@@ -291,6 +291,35 @@ fn a_series_lives_as_long_as_the_configuration_that_names_it_and_a_grace() {
 }
 
 #[test]
+fn a_session_that_outlives_its_series_goes_on_in_a_new_one() {
+    let telemetry = Telemetry::new(&Registry::new()).expect("a fresh registry");
+    let recorder = Recorder::new(0, telemetry.clone());
+    let labels = Labels {
+        carried: Carried::Tcp,
+        code: 0,
+        ..labels()
+    };
+    let cells = recorder.cells(&facts(&labels));
+    cells.opened.add(1);
+    cells.sent.add(100);
+    let start = Instant::now();
+    telemetry.retain_at(&Snapshot::default(), start);
+    assert!(!cells.is_retired(), "the grace is not over");
+    telemetry.retain_at(&Snapshot::default(), start + GRACE);
+    assert!(cells.is_retired());
+
+    let cells = recorder.cells(&facts(&labels));
+    assert!(!cells.is_retired());
+    cells.sent.add(11);
+    cells.closed.add(1);
+    let [edge] = telemetry.take_edges().try_into().expect("one edge");
+    assert_eq!((edge.protocol.as_str(), edge.requests), ("tcp", 0));
+    assert_eq!((edge.connections_opened, edge.connections_closed), (1, 1));
+    assert_eq!((edge.request_bytes, edge.response_bytes), (0, 111));
+    assert!(telemetry.take_edges().is_empty(), "nothing new");
+}
+
+#[test]
 fn two_of_them_cannot_share_a_registry() {
     let registry = Registry::new();
     let _first = Telemetry::new(&registry).expect("a fresh registry");
