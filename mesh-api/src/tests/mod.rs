@@ -6,6 +6,7 @@ mod events;
 mod leases;
 mod page;
 mod reports;
+mod sessions;
 mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -79,8 +79,20 @@ pub(super) fn draw_node(canvas: &mut Canvas, graph: &Graph, node: &Node, place: 
             "<circle class=\"fill-{tone}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4.5\"/>",
             place.x, place.y
         ));
-        canvas.text("n", place.x, place.y + DIAMOND + 15.0, "middle", &name);
-        canvas.text("b", place.x, place.y + DIAMOND + 29.0, "middle", &below);
+        canvas.text(
+            "n clear",
+            place.x,
+            place.y + DIAMOND + 15.0,
+            "middle",
+            &name,
+        );
+        canvas.text(
+            "b clear",
+            place.x,
+            place.y + DIAMOND + 29.0,
+            "middle",
+            &below,
+        );
     } else {
         let outside = node.node_type == NodeType::Unknown;
         let (class, round) = if outside {

@@ -14,6 +14,7 @@ text{fill:#1d2733;font-size:13px}
 .s{fill:#566473;font-size:12px}
 .n{font-weight:600}
 .b{fill:#566473;font-size:11px}
+.clear{stroke:#fbfcfd;stroke-width:4px;stroke-linejoin:round;paint-order:stroke}
 .card{fill:#fff;stroke:#c5ced8;stroke-width:1.2}
 .outside{fill:#f1f3f6;stroke:#8a96a3;stroke-width:1.4;stroke-dasharray:5 4}
 .diamond{fill:#eef3fb;stroke:#7f95b5;stroke-width:1.4}
@@ -45,6 +46,7 @@ const DARK: &str = "\
 text{fill:#e4e9ef}
 .bg{fill:#11161c}
 .s,.b,.p2,.legend{fill:#98a5b3}
+.clear{stroke:#11161c}
 .card{fill:#1b232d;stroke:#3b4856}
 .outside{fill:#171d25;stroke:#6d7a88}
 .diamond{fill:#1d2838;stroke:#6a83a8}

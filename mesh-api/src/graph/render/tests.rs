@@ -277,7 +277,7 @@ fn an_empty_graph_says_so_and_what_to_do() {
     let picture = svg(&graph);
     assert_well_formed(&picture);
     for picture in [picture, dot(&graph), mermaid(&graph)] {
-        assert!(picture.contains("No traffic was reported in shop during 60 s."));
+        assert!(picture.contains("No traffic was reported in shop in the last 60 s."));
         assert!(picture.contains("curl http://GATEWAY-ADDRESS/"));
         assert!(picture.contains("No proxy has reported traffic to this mesh-api so far."));
     }

@@ -346,7 +346,7 @@ pub(super) fn nothing(graph: &Graph) -> [String; 5] {
     };
     [
         format!(
-            "No traffic was reported in {} during {}.",
+            "No traffic was reported in {} in the last {}.",
             graph.namespaces.join(", "),
             window(graph.duration)
         ),
