@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ const LAST: Duration = Duration::from_secs(1);
 ///
 /// It is started when the mesh is ready, and its callers are led elsewhere before it is stopped. It gets all signals, and
 /// its exit code is the agent's. Of --drain-timeout, callers get the first half at most, the app what is left.
-#[derive(Debug, clap::Parser)]
+#[derive(clap::Parser)]
 #[command(name = "mesh-agent run", version, subcommand_negates_reqs = true, mut_arg("state_dir", |arg| arg.default_value("/var/lib/mesh/agent")))]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -52,6 +53,17 @@ pub(crate) struct RunArgs {
     /// The app and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+/// Without the app's arguments, which may hold secrets: this is logged.
+impl fmt::Debug for RunArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunArgs")
+            .field("agent", &self.agent)
+            .field("start_timeout", &self.start_timeout)
+            .field("program", &self.command.first())
+            .finish_non_exhaustive()
+    }
 }
 
 impl AsRef<mesh_process::CommonArgs> for RunArgs {
@@ -384,5 +396,25 @@ impl Signals {
             // The streams of signals never end.
             None => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn flags_go_before_the_command_and_its_arguments_are_not_logged() {
+        let words = "run --workload-group shop --start-timeout 5s -- ./shop --password=hush";
+        let args = RunArgs::try_parse_from(words.split(' ')).unwrap();
+        assert_eq!(args.command, ["./shop", "--password=hush"]);
+        assert_eq!(args.start_timeout, Some(Duration::from_secs(5)));
+        let logged = format!("{args:?}");
+        assert!(
+            logged.contains("./shop") && !logged.contains("hush"),
+            "{logged}"
+        );
     }
 }
