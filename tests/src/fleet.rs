@@ -291,7 +291,7 @@ impl Drop for Fleet {
 }
 
 /// Ctrl-C, and the end of it.
-fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
+pub(crate) fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
     if let Some(status) = child.try_wait()? {
         return Ok(status);
     }
@@ -302,7 +302,7 @@ fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
 }
 
 /// Where cargo put the programs: beside the directory of this test's own.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its program");
     test.ancestors()
         .nth(2)
@@ -327,7 +327,12 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 /// The first of `count` neighbouring free ports.
-fn free_ports(count: u16) -> u16 {
+///
+/// # Panics
+///
+/// When there are none.
+#[must_use]
+pub fn free_ports(count: u16) -> u16 {
     for _ in 0..100 {
         let first = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let port = first

@@ -1,10 +1,12 @@
 //! The whole mesh under test.
 //!
-//! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would; [`load::Load`] keeps
-//! requests coming while a test does something to it; [`tool`] runs the programs that others wrote and that
-//! judge us: curl, openssl, promtool, Prometheus; [`browser::Browser`] is a real browser. Each file in `tests/` holds the mesh to one promise.
+//! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would, and
+//! [`compose::Project`] has fleets in containers; [`load::Load`] keeps requests coming while a test does something
+//! to them; [`tool`] runs the programs that others wrote and that judge us: curl, openssl, promtool, Prometheus;
+//! [`browser::Browser`] is a real browser. Each file in `tests/` holds the mesh to one promise.
 
 pub mod browser;
+pub mod compose;
 pub mod fleet;
 pub mod load;
 pub mod tool;
