@@ -126,6 +126,11 @@ async fn one(client: &HttpClient, request: http::Request<Empty<Bytes>>) -> Resul
     if status == http::StatusCode::OK {
         Ok(())
     } else {
-        Err(format!("{status}: {}", String::from_utf8_lossy(&body)))
+        // The first line says what it was; a page of a thousand bytes would not say more.
+        let said = String::from_utf8_lossy(&body);
+        Err(format!(
+            "{status}: {}",
+            said.lines().next().unwrap_or_default()
+        ))
     }
 }
