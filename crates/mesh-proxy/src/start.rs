@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,10 +31,10 @@ use crate::{registration, report};
 
 /// The readiness condition of a proxy that stops, in words that complete "waiting for …".
 const STOPPING: &str = "its end: it is draining";
-/// The ports at which a sidecar's listeners ask to be bound; `--listen-…` says where they really are.
-const OUTBOUND_PORT: u16 = 15001;
-const INBOUND_PORT: u16 = 15006;
-const PLAIN_PORT: u16 = 15005;
+/// Where a sidecar's own listeners ask to be bound; `--listen-…` says where they really are.
+const OUTBOUND: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 15001);
+const INBOUND: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 15006);
+const PLAIN: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 15005);
 
 /// Why a proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -326,27 +326,27 @@ fn places(
     addresses: &mut BTreeMap<&'static str, SocketAddr>,
 ) -> Result<Places, StartError> {
     let mut places = BTreeMap::new();
-    let mut bind = |name, flag, port, address| {
+    let mut bind = |name, flag, asked: (Ipv4Addr, u16), address| {
         let bound: Bound = sockets::bind(address, workers)
             .map_err(|source| BindError::new(flag, address, source))?;
         addresses.insert(name, bound.address);
-        places.insert(port, bound);
+        places.insert(asked.into(), bound);
         Ok::<_, StartError>(())
     };
     bind(
         "outbound",
         "--listen-outbound",
-        OUTBOUND_PORT,
+        OUTBOUND,
         sidecar.listen_outbound,
     )?;
     bind(
         "inbound",
         "--listen-inbound",
-        INBOUND_PORT,
+        INBOUND,
         sidecar.listen_inbound,
     )?;
     if let Some(plain) = sidecar.listen_plain {
-        bind("plain", "--listen-plain", PLAIN_PORT, plain)?;
+        bind("plain", "--listen-plain", PLAIN, plain)?;
     }
     Ok(Places::Fixed(places))
 }

@@ -70,8 +70,9 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// Where listeners are bound, which differs from what they ask for.
 #[derive(Debug)]
 pub(crate) enum Places {
-    /// A sidecar's: by the port that the listener asks for, bound before the control plane was asked.
-    Fixed(BTreeMap<u16, Bound>),
+    /// A sidecar's own: by the address that the listener asks for, bound before the control plane was asked. Its
+    /// other listeners are where they ask to be.
+    Fixed(BTreeMap<SocketAddr, Bound>),
     /// A gateway's.
     Mapped(PortMap),
 }
@@ -83,7 +84,7 @@ pub(crate) struct Sockets {
     workers: usize,
     bound: HashMap<Key, Bound>,
     /// Fixed places whose sockets are taken: a listener that leaves takes them with it.
-    taken: BTreeSet<u16>,
+    taken: BTreeSet<SocketAddr>,
     /// What we had: an address is ours while anybody still uses its sockets.
     ours: Vec<(SocketAddr, Weak<Vec<TcpListener>>)>,
     failed: HashMap<Key, Failed>,
@@ -180,11 +181,10 @@ impl Sockets {
     }
 
     fn bind_for(&mut self, spec: &ListenerSpec, wanted: &BTreeSet<Key>) -> Result<Bound, String> {
-        let asked = spec.address.port();
         let address = match &mut self.places {
-            Places::Fixed(places) => match places.get(&asked) {
-                Some(bound) if self.taken.insert(asked) => return Ok(bound.clone()),
-                Some(bound) => bound.address,
+            Places::Fixed(places) => match places.iter().find(|(at, _)| is_for(spec, **at)) {
+                Some((at, bound)) if self.taken.insert(*at) => return Ok(bound.clone()),
+                Some((_, bound)) => bound.address,
                 None => spec.address,
             },
             Places::Mapped(map) => map.place(spec.address),
@@ -201,7 +201,7 @@ impl Sockets {
         let is_ours = self
             .ours
             .iter()
-            .any(|(ours, sockets)| ours.port() == address.port() && sockets.strong_count() > 0);
+            .any(|(ours, sockets)| overlap(*ours, address) && sockets.strong_count() > 0);
         let bound = if is_ours {
             share(address, self.workers)
         } else {
@@ -226,6 +226,19 @@ impl Sockets {
         };
         format!("address: cannot listen on {address}: {error}; {way_out}")
     }
+}
+
+/// Whether the listener asks for this place, or for its port at every address of this machine. That of a service
+/// at its own loopback address may have the same port.
+fn is_for(spec: &ListenerSpec, place: SocketAddr) -> bool {
+    let asked = spec.address;
+    asked == place || (asked.ip().is_unspecified() && asked.port() == place.port())
+}
+
+/// Whether the system takes one for the other when they are bound.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && same_ip
 }
 
 fn key(spec: &ListenerSpec) -> Key {

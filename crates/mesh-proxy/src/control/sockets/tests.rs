@@ -1,14 +1,19 @@
 use super::*;
 use crate::snapshot::compile::{Accepted, Context};
-use crate::snapshot::samples::{chain, context, listener, manager, rds};
+use crate::snapshot::samples::{address, chain, context, listener, manager, rds};
 use mesh_xds::{Resource, ResourceType};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A listener's specification.
 fn spec(name: &str, port: u16) -> Arc<ListenerSpec> {
+    spec_at(name, "127.0.0.1", port)
+}
+
+fn spec_at(name: &str, ip: &str, port: u16) -> Arc<ListenerSpec> {
     let context: Context = context();
-    let message = listener(name, port, vec![chain(&manager(rds("r")))]);
+    let mut message = listener(name, port, vec![chain(&manager(rds("r")))]);
+    message.address = address(ip, port);
     let mut accepted = Accepted::default();
     let resource = Arc::new(Resource::new(&message));
     let rejections = accepted.apply(
@@ -159,7 +164,7 @@ fn a_listener_may_take_over_the_address_of_one_that_leaves() {
 #[test]
 fn a_sidecars_listeners_get_what_was_bound_at_the_start() {
     let before = bind(LOOPBACK, 2).unwrap();
-    let places = BTreeMap::from([(15001, before.clone())]);
+    let places = BTreeMap::from([(SocketAddr::new(LOOPBACK.ip(), 15001), before.clone())]);
     let mut sockets = Sockets::new(Places::Fixed(places), 2);
     let l = spec("virtualOutbound", 15001);
     step(&mut sockets, &[&l], Instant::now());
@@ -173,6 +178,40 @@ fn a_sidecars_listeners_get_what_was_bound_at_the_start() {
     let again = sockets.get(&l).unwrap();
     assert_eq!(again.address, before.address);
     assert!(!Arc::ptr_eq(&before.sockets, &again.sockets));
+}
+
+#[test]
+fn a_service_with_the_port_of_a_sidecars_own_listener_does_not_get_its_sockets() {
+    let inbound = bind(LOOPBACK, 1).unwrap();
+    let port = free_port();
+    let everywhere = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
+    let mut sockets = Sockets::new(
+        Places::Fixed(BTreeMap::from([(everywhere, inbound.clone())])),
+        1,
+    );
+    // Its name comes first.
+    let service = spec_at("127.128.0.1_15006", "127.128.0.1", port);
+    let own = spec_at("virtualInbound", "0.0.0.0", port);
+    assert!(step(&mut sockets, &[&service, &own], Instant::now()).is_empty());
+    let at = |spec| sockets.get(spec).unwrap().address;
+    assert_eq!(at(&service), service.address);
+    assert_eq!(at(&own), inbound.address);
+}
+
+#[test]
+fn an_address_of_another_process_is_busy_though_a_neighbour_of_it_is_ours() {
+    let mut sockets = Sockets::new(Places::Fixed(BTreeMap::new()), 1);
+    let port = free_port();
+    // The other process would share its address.
+    let other = share(SocketAddr::new([127, 128, 0, 2].into(), port), 1).unwrap();
+    let free = spec_at("free", "127.128.0.1", port);
+    let taken = spec_at("taken", "127.128.0.2", port);
+    let rejections = step(&mut sockets, &[&free, &taken], Instant::now());
+    let [rejection] = rejections.as_slice() else {
+        panic!("{rejections:?}")
+    };
+    assert_eq!(rejection.name, "taken");
+    drop(other);
 }
 
 #[test]

@@ -18,10 +18,11 @@ use self::plane::{Plane, Seen};
 use super::*;
 use crate::settings::{Gateway, PortMap};
 use crate::snapshot::samples::{
-    AUTHORITY, assignment, chain, eds_cluster, endpoint, listener, manager, rds, routes, tls_chain,
+    AUTHORITY, address, assignment, chain, eds_cluster, endpoint, listener, manager, rds, routes,
+    tls_chain,
 };
 
-const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn sidecar(directory: &Path, xds: SocketAddr) -> Settings {
     Settings {
@@ -84,6 +85,7 @@ fn resources() -> ResourceSet {
         15006,
         vec![tls_chain(&["webapp"], &manager(rds(OUTBOUND_ROUTES)))],
     );
+    inbound.address = address("0.0.0.0", 15006);
     inbound.traffic_direction = TrafficDirection::Inbound as i32;
     set.insert(&inbound);
     set.insert(&answering("hello"));
@@ -472,7 +474,7 @@ async fn a_gateway_listens_only_where_it_is_told_to() {
         80,
         vec![chain(&manager(rds(OUTBOUND_ROUTES)))],
     );
-    gateway.address = crate::snapshot::samples::address("0.0.0.0", 80);
+    gateway.address = address("0.0.0.0", 80);
     plane.push(|set| {
         set.insert(&gateway);
         set.insert(&answering("edge"));
