@@ -300,13 +300,21 @@ impl Control {
         let has_both = [ResourceType::Cluster, ResourceType::Listener]
             .iter()
             .all(|kind| self.answered.contains(kind));
-        if has_both && self.linked.waiting.is_empty() {
+        let mut waiting = self.linked.waiting.keys();
+        if has_both && waiting.all(|(kind, name)| self.can_do_without(*kind, name)) {
             if self.parts.readiness.pending().contains(&CONFIGURATION) {
                 // The first whole configuration: from here on a restart needs no control plane.
                 self.save.at = Some(now);
             }
             self.parts.readiness.set(CONFIGURATION, true);
         }
+    }
+
+    /// Whether the proxy is of use before this comes.
+    fn can_do_without(&self, kind: ResourceType, name: &str) -> bool {
+        let listener = self.accepted.listeners.get(name);
+        kind == ResourceType::Listener
+            && listener.is_some_and(|held| self.parts.sockets.can_do_without(&held.spec))
     }
 
     fn send(&self, request: DeltaDiscoveryRequest) {

@@ -180,6 +180,13 @@ impl Sockets {
             .map(|failed| failed.reason.as_str())
     }
 
+    /// Whether the listener cannot be bound, which is no reason for the proxy not to be ready: a sidecar's own
+    /// listeners are bound from the start, and a service's address whose port the application has itself would
+    /// keep the workload away from all its callers.
+    pub(crate) fn can_do_without(&self, spec: &ListenerSpec) -> bool {
+        matches!(self.places, Places::Fixed(_)) && self.failed.contains_key(&key(spec))
+    }
+
     fn bind_for(&mut self, spec: &ListenerSpec, wanted: &BTreeSet<Key>) -> Result<Bound, String> {
         let address = match &mut self.places {
             Places::Fixed(places) => match places.iter().find(|(at, _)| is_for(spec, **at)) {

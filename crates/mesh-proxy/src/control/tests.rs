@@ -54,16 +54,20 @@ fn node() -> Node {
 impl Mesh {
     /// Starts the loop; listeners on port 80 are bound at `port_80`.
     fn start(directory: &Path, port_80: SocketAddr) -> Self {
+        let mapping: PortMapping = format!("80={port_80}").parse().unwrap();
+        Self::start_at(directory, Places::Mapped([mapping].into_iter().collect()))
+    }
+
+    fn start_at(directory: &Path, places: Places) -> Self {
         let process = Process::new("test");
         let freshness = watch::Sender::new(Freshness::Never);
         let identity = AUTHORITY.identity("istio-system", "gateway");
         let metrics =
             Metrics::register(&process.registry, identity, freshness.subscribe()).unwrap();
-        let mapping: PortMapping = format!("80={port_80}").parse().unwrap();
         let (publish, snapshots) = watch::channel(Arc::default());
         let parts = Parts {
             context: context(),
-            sockets: Sockets::new(Places::Mapped([mapping].into_iter().collect()), 2),
+            sockets: Sockets::new(places, 2),
             cache: Cache::new(directory, &node().id),
             snapshots: publish,
             freshness: freshness.clone(),
@@ -332,6 +336,24 @@ async fn a_busy_port_is_refused_and_taken_once_it_is_free() {
         .unwrap();
     assert_eq!(mesh.snapshot().listeners["l"].address, busy);
     assert!(mesh.view().await.unbound.is_empty());
+    assert!(mesh.process.readiness.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_is_ready_without_a_listener_whose_port_is_busy() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = std::net::TcpListener::bind(any_port()).unwrap();
+    let busy = other.local_addr().unwrap();
+    let mut mesh = Mesh::start_at(directory.path(), Places::Fixed(BTreeMap::new()));
+    serve(&mut mesh.set, "v1");
+    let service = listener("service", busy.port(), vec![chain(&manager(rds("r")))]);
+    mesh.set.insert(&service);
+    mesh.set
+        .insert(&listener("l", 0, vec![chain(&manager(rds("r")))]));
+    mesh.connect().await;
+    let reason = mesh.rejection(ResourceType::Listener).unwrap();
+    assert!(reason.contains(&busy.to_string()), "{reason}");
+    assert!(mesh.snapshot().listeners.contains_key("l"));
     assert!(mesh.process.readiness.is_ready());
 }
 
