@@ -2,18 +2,19 @@
 //!
 //! For a one-shot job that runs before the workloads start, and may run again at any time: a workload that
 //! can prove its identity is left alone, and so is a token that is still good. It runs as root where the
-//! directories have other owners; what it makes belongs to them.
+//! directories have other owners; what it makes belongs to them. They may change their directories at any time,
+//! also to harm others, so each is worked on by its handle, and no link in it followed.
 
 use std::fmt;
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use mesh_identity::client::{self, JoinToken};
-use mesh_identity::{BundleError, SpiffeId, TrustBundle, TrustDomain, disk};
+use mesh_identity::disk::{self, Directory};
+use mesh_identity::{BundleError, SpiffeId, TrustBundle, TrustDomain};
 
 use crate::root::Root;
 use crate::token::{self, TokenError, Tokens};
@@ -81,18 +82,21 @@ pub fn leave_token(
     let (namespace, account) = (&workload.namespace, &workload.service_account);
     let identity =
         SpiffeId::workload(root.trust_domain(), namespace, account).map_err(TokenError::from)?;
-    prepare(&workload.state_dir, owner)?;
+    let directory = prepare(&workload.state_dir, owner)?;
 
-    let kept = look(&workload.state_dir, &identity, &root, now)?;
+    let kept = look(&directory, &identity, &root, now)?;
     if let Kept::Good(until) = kept {
         return Ok(Done::Joined { until });
     }
     let file = workload.state_dir.join(FILE);
-    let made_until = if is_good_token(&file, state_dir, &identity, &root, until)? {
+    let made_until = if is_good_token(&directory, state_dir, &identity, &root, until)? {
         None
     } else {
         let created = token::create(state_dir, trust_domain, namespace, account, ttl)?;
-        disk::write_private(&file, created.to_json().as_bytes()).map_err(used(&file))?;
+        let content = created.to_json();
+        directory
+            .write_private(FILE, content.as_bytes())
+            .map_err(used(&file))?;
         Some(created.expires_at)
     };
     let because = match kept {
@@ -100,7 +104,7 @@ pub fn leave_token(
         Kept::Ending(reason) => Some(reason),
         Kept::Useless(reason) => {
             // After the token is there, so that a crash never leaves a workload with neither.
-            client::forget(&workload.state_dir)?;
+            client::forget(&directory)?;
             Some(format!("{reason} and was deleted"))
         }
     };
@@ -122,12 +126,12 @@ enum Kept {
 }
 
 fn look(
-    state_dir: &Path,
+    directory: &Directory,
     identity: &SpiffeId,
     root: &Root,
     now: SystemTime,
 ) -> Result<Kept, ProvisionError> {
-    let svid = match client::kept_svid(state_dir) {
+    let svid = match client::kept_svid(directory) {
         Ok(Some(svid)) => svid,
         Ok(None) => return Ok(Kept::None),
         Err(client::Error::Corrupt { .. }) => {
@@ -159,14 +163,16 @@ fn look(
 
 /// Whether the file has a token that nobody has used, for this identity and root, and good until `until`.
 fn is_good_token(
-    file: &Path,
+    directory: &Directory,
     state_dir: &Path,
     identity: &SpiffeId,
     root: &Root,
     until: SystemTime,
 ) -> Result<bool, TokenError> {
     // Whatever else is in the file, or why ever it cannot be read: it is replaced.
-    let Ok(invitation) = JoinToken::File(file.to_owned()).read() else {
+    let text = directory.read(FILE).map(String::from_utf8);
+    let Ok(Ok(text)) = text else { return Ok(false) };
+    let Ok(invitation) = JoinToken::from(text).read() else {
         return Ok(false);
     };
     if invitation.ca_fingerprint != Some(root.fingerprint()) {
@@ -180,22 +186,26 @@ fn is_good_token(
 }
 
 /// Makes a state directory, or gives one that exists the owner and the mode that it has to have.
-fn prepare(directory: &Path, owner: Option<Owner>) -> Result<(), ProvisionError> {
-    disk::create_private_dir(directory).map_err(used(directory))?;
-    let Some(owner) = owner else { return Ok(()) };
-    let has = fs::metadata(directory).map_err(used(directory))?;
+fn prepare(path: &Path, owner: Option<Owner>) -> Result<Directory, ProvisionError> {
+    disk::create_private_dir(path).map_err(used(path))?;
+    let directory = Directory::open(path).map_err(used(path))?;
+    let Some(owner) = owner else {
+        return Ok(directory);
+    };
+    let has = directory.metadata().map_err(used(path))?;
     // Mode before owner, and neither without need: so the fewest privileges do.
     if has.mode() & 0o777 != 0o700 {
-        fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(used(directory))?;
+        directory.set_mode(0o700).map_err(used(path))?;
     }
     if has.uid() != owner.user || owner.group.is_some_and(|group| has.gid() != group) {
-        chown(directory, Some(owner.user), owner.group).map_err(|cause| ProvisionError::Owner {
-            path: directory.to_owned(),
+        let given = directory.give(Some(owner.user), owner.group);
+        given.map_err(|cause| ProvisionError::Owner {
+            path: path.to_owned(),
             owner,
             cause,
         })?;
     }
-    Ok(())
+    Ok(directory)
 }
 
 fn used(path: &Path) -> impl FnOnce(io::Error) -> ProvisionError {
@@ -311,7 +321,9 @@ pub enum ProvisionError {
     #[error("the root cannot be used to verify with: {0}")]
     Root(#[from] BundleError),
     /// The state directory or the token's file cannot be written.
-    #[error("cannot write {path}: {cause}; name a directory in --to that this user may write to")]
+    #[error(
+        "cannot use {path}: {cause}; name a directory in --to, not a link to one, that this user may write to"
+    )]
     Disk {
         /// The file or directory.
         path: PathBuf,

@@ -4,12 +4,16 @@
 //! file beside the target, reach the disk, and then take the target's name in one step.
 //!
 //! What root makes in somebody else's directory belongs to the directory's owner, who could not read it
-//! otherwise.
+//! otherwise. How root works in a directory whose owner it does not trust is in `directory.rs`.
+
+mod directory;
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
+
+pub use self::directory::Directory;
 
 use tempfile::NamedTempFile;
 
@@ -45,8 +49,13 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     let is_new = !path.exists();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    if is_new && let Some((user, group)) = owner_to_follow(directory_of(path), &path.metadata()?)? {
-        chown(path, Some(user), Some(group))?;
+    if is_new {
+        // By its handle: the owner of the directory around it may have put something else there by now.
+        let made = Directory::open(path)?;
+        let around = directory_of(path).metadata()?;
+        if let Some((user, group)) = owner_to_follow(&around, &made.metadata()?) {
+            made.give(Some(user), Some(group))?;
+        }
     }
     if let Some(mode) = open_to_others(path)? {
         tracing::warn!(
@@ -83,7 +92,9 @@ fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(directory)?;
-    if let Some((user, group)) = owner_to_follow(directory, &file.as_file().metadata()?)? {
+    if let Some((user, group)) =
+        owner_to_follow(&directory.metadata()?, &file.as_file().metadata()?)
+    {
         fchown(file.as_file(), Some(user), Some(group))?;
     }
     file.write_all(bytes)?;
@@ -92,10 +103,9 @@ fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 }
 
 /// User and group of a directory, if something that root made in it has to become theirs.
-fn owner_to_follow(directory: &Path, made: &Metadata) -> io::Result<Option<(u32, u32)>> {
-    let owner = directory.metadata()?;
-    let follows = made.uid() == 0 && owner.uid() != 0;
-    Ok(follows.then(|| (owner.uid(), owner.gid())))
+fn owner_to_follow(directory: &Metadata, made: &Metadata) -> Option<(u32, u32)> {
+    let follows = made.uid() == 0 && directory.uid() != 0;
+    follows.then(|| (directory.uid(), directory.gid()))
 }
 
 /// Waits until what was made, renamed or deleted in a directory is on the disk.
@@ -116,6 +126,7 @@ fn directory_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::chown;
 
     use super::*;
 

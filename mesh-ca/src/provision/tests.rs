@@ -1,6 +1,7 @@
 //! Who gets a token, who keeps what it has, and who owns what was made.
 
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use mesh_identity::Svid;
 use mesh_identity::testing;
@@ -104,7 +105,8 @@ impl Place {
     }
 
     fn has_identity(&self) -> bool {
-        client::kept_svid(&self.web()).is_ok_and(|svid| svid.is_some())
+        Directory::open(&self.web())
+            .is_ok_and(|open| client::kept_svid(&open).is_ok_and(|svid| svid.is_some()))
     }
 }
 
@@ -219,6 +221,36 @@ fn an_identity_that_leads_nowhere_gives_way_to_a_token() {
             })
         ));
     }
+}
+
+#[test]
+fn a_workload_leads_nobody_to_what_is_not_its_own() {
+    let (place, victim) = (Place::new(), Place::new());
+    victim.join("spiffe://cluster.local/ns/shop/sa/db", SystemTime::now());
+    place.join(WEB, SystemTime::now());
+    let identity = place.web().join("identity");
+    // The directory, then the file, is a link to another workload's.
+    fs::remove_dir_all(&identity).expect("removed");
+    symlink(victim.web().join("identity"), &identity).expect("linked");
+    assert!(place.leave_new().expect("a reason").contains("damaged"));
+    assert!(!identity.exists());
+    fs::create_dir(&identity).expect("made");
+    let file = identity.join("identity.json");
+    symlink(victim.web().join("identity/identity.json"), &file).expect("linked");
+    let because = match place.leave().expect("done") {
+        Done::Invited { because, .. } => because.expect("a reason"),
+        other => panic!("{other}"),
+    };
+    assert!(because.contains("damaged"), "{because}");
+    assert!(!file.exists() && victim.has_identity());
+
+    // A state directory is none either.
+    let link = place.directory.path().join("link");
+    symlink(victim.web(), &link).expect("linked");
+    let workload = format!("shop/web={}", link.display()).parse().expect("one");
+    let error = leave_token(&place.ca(), None, &workload, None, HOUR).expect_err("a link");
+    assert!(error.to_string().contains("not a link to one"), "{error}");
+    assert!(!victim.file().exists());
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! A process has its identity on disk or gets one: it shows mesh-ca a one-time token, which proves
 //! who it may become, and a key that it just made (`token.rs`, `join.rs`). The identity is kept on disk
 //! (`store.rs`), so that the next start needs neither the token nor the authority, and is renewed
-//! in time by a task (`renew.rs`, `authority.rs`). [`obtain`] is all that a daemon calls.
+//! in time by a task (`renew.rs`, `authority.rs`). [`obtain`] is all that a daemon calls. Who sees to the
+//! identities of others looks at them by `foreign.rs`.
 
 mod args;
 mod authority;
+mod foreign;
 mod join;
 mod renew;
 mod request;
@@ -19,6 +21,7 @@ use std::time::SystemTime;
 
 pub use self::args::IdentityArgs;
 use self::authority::MeshCa;
+pub use self::foreign::{forget, kept_svid};
 use self::renew::Rotation;
 pub use self::request::AnswerError;
 use self::store::{Store, Stored};
@@ -87,15 +90,6 @@ pub async fn obtain(
     Ok(identity)
 }
 
-/// The certificate kept in a state directory, whether it is still good or not; none, if nothing was kept.
-/// Nothing is made or changed.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the file is damaged, [`Error::State`] if it cannot be read.
-pub fn kept_svid(state_dir: &Path) -> Result<Option<Svid>, Error> {
-    Ok(Store::at(state_dir).load()?.map(|stored| stored.svid))
-}
-
 /// Keeps an identity in a state directory, as joining does: for the tests of other crates.
 ///
 /// # Errors
@@ -107,14 +101,6 @@ pub fn keep(state_dir: &Path, svid: Svid, bundle: TrustBundle) -> Result<(), Err
         bundle,
         obtained: SystemTime::now(),
     })
-}
-
-/// Deletes the identity kept in a state directory, if there is one, so that the next start joins anew.
-///
-/// # Errors
-/// [`Error::State`] if it cannot be deleted.
-pub fn forget(state_dir: &Path) -> Result<(), Error> {
-    Store::at(state_dir).delete()
 }
 
 /// What is on disk, if it is an identity to go on with; none, if it is time to join.

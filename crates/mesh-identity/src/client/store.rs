@@ -16,8 +16,8 @@ use crate::bundle::{TrustBundle, certificates_to_pem};
 use crate::disk;
 use crate::svid::Svid;
 
-const DIRECTORY: &str = "identity";
-const FILE: &str = "identity.json";
+pub(super) const DIRECTORY: &str = "identity";
+pub(super) const FILE: &str = "identity.json";
 const VERSION: u32 = 1;
 
 /// The file.
@@ -78,18 +78,20 @@ impl Store {
     /// Nothing, if there is no file.
     pub(super) fn load(&self) -> Result<Option<Stored>, Error> {
         disk::warn_if_open_to_others(&self.path);
-        let bytes = match std::fs::read(&self.path) {
-            Ok(bytes) => Zeroizing::new(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(cause) => {
-                return Err(Error::State {
-                    path: self.path.clone(),
-                    cause,
-                });
-            }
-        };
+        match std::fs::read(&self.path) {
+            Ok(bytes) => self.parse(&Zeroizing::new(bytes)).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(Error::State {
+                path: self.path.clone(),
+                cause,
+            }),
+        }
+    }
+
+    /// Reads what the file has in it.
+    pub(super) fn parse(&self, bytes: &[u8]) -> Result<Stored, Error> {
         // The parser's own message would quote what it read, which could be the key.
-        let content: Content = serde_json::from_slice(&bytes).map_err(|error| {
+        let content: Content = serde_json::from_slice(bytes).map_err(|error| {
             self.corrupt(format!(
                 "it is damaged at line {}, column {}",
                 error.line(),
@@ -111,11 +113,11 @@ impl Store {
             .checked_add(Duration::from_secs(content.obtained))
             .unwrap_or(svid.not_before)
             .clamp(svid.not_before, svid.not_after);
-        Ok(Some(Stored {
+        Ok(Stored {
             svid,
             bundle,
             obtained,
-        }))
+        })
     }
 
     pub(super) fn save(&self, stored: &Stored) -> Result<(), Error> {
@@ -139,17 +141,6 @@ impl Store {
             .map(Zeroizing::new)
             .map_err(|error| failed(error.into()))?;
         disk::write_private(&self.path, &bytes).map_err(failed)
-    }
-
-    /// Deletes the file, if there is one.
-    pub(super) fn delete(&self) -> Result<(), Error> {
-        match std::fs::remove_file(&self.path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::State {
-                path: self.path.clone(),
-                cause,
-            }),
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn corrupt(&self, reason: impl Display) -> Error {

@@ -4,6 +4,9 @@ use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use crate::bundle::TrustBundle;
+use crate::disk::Directory;
+use crate::svid::Svid;
 use crate::testing::{Authority, leaf_params, uri};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -201,14 +204,14 @@ async fn a_token_file_that_cannot_be_used_is_named() {
 #[tokio::test]
 async fn what_is_kept_can_be_looked_at_and_forgotten_and_nothing_is_made_for_it() {
     let disk = Disk::new();
-    let nowhere = disk.state.path().join("nowhere");
-    assert!(kept_svid(&nowhere).expect("no error").is_none());
-    forget(&nowhere).expect("no error");
-    assert!(!nowhere.exists());
+    let state = Directory::open(disk.state.path()).expect("a directory");
+    assert!(kept_svid(&state).expect("no error").is_none());
+    forget(&state).expect("no error");
+    assert!(!disk.state.path().join("identity").exists());
     disk.save(disk.root.svid("default", "web", HOUR), disk.root.bundle());
-    let svid = kept_svid(disk.state.path()).expect("readable");
+    let svid = kept_svid(&state).expect("readable");
     assert_eq!(svid.expect("kept").id, disk.root.id("default", "web"));
-    forget(disk.state.path()).expect("deleted");
+    forget(&state).expect("deleted");
     assert!(!disk.file().exists());
 }
 
