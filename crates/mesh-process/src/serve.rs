@@ -1,5 +1,6 @@
 //! Serves a router with the limits that a server needs which strangers can reach: the time of a request's
-//! head, the number of connections, and an end that no client can put off.
+//! head, the number of connections, and an end that no client can put off. It is HTTP/1: there nobody keeps a
+//! connection for longer than that time without asking for something.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::Shutdown;
 
-/// How long a request's head may take.
+/// How long a request's head may take, from the connection's start or the last answer's end.
 const HEAD: Duration = Duration::from_secs(10);
 
 /// Connections at once; more wait to be accepted.
@@ -27,18 +28,12 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Serves until the stop, then lets requests in flight end. Requests carry the client's address, as
 /// [`ConnectInfo`].
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_headers(100);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD)
-        .max_concurrent_streams(100)
-        .max_header_list_size(64 << 10);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -140,6 +135,18 @@ mod tests {
         serving.await.unwrap();
         assert!(stopped.elapsed() >= FAREWELL);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_not_waited_for() {
+        let (first, answer, ..) = server().await;
+        answer.notify_one();
+        let mut silent = TcpStream::connect(first.peer_addr().unwrap())
+            .await
+            .unwrap();
+        tokio::time::pause();
+        let ended = tokio::time::timeout(3 * HEAD, silent.read(&mut [0])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
     }
 
     #[tokio::test]
