@@ -306,7 +306,7 @@ impl Progress {
 
 /// A connection's place in one snapshot. Shared by its requests, so that each costs one reference
 /// count that no other worker touches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Standing {
     /// The worker's number of the snapshot.
     pub(crate) version: u64,

@@ -14,7 +14,7 @@ use mesh_xds::names::ClusterName;
 use tokio::sync::Notify;
 
 use crate::http::limits;
-use crate::peer::{Hello, Order, Peer, Standing};
+use crate::peer::{Hello, Order, Peer, Protocol, Standing};
 use crate::snapshot::{Direction, Listener, ServiceName, Snapshot};
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -96,7 +96,8 @@ impl Worker {
         lock(&self.view).snapshot.listeners.get(name).cloned()
     }
 
-    /// Where a connection stands now. One whose place is gone keeps the old one until it has drained.
+    /// Where a connection stands now. One whose place is gone keeps the old one until it has drained, but a session
+    /// without what it does not need.
     pub(crate) fn standing(&self, peer: &Peer) -> Arc<Standing> {
         let standing = peer.standing();
         if standing.version == self.version.load(Relaxed) {
@@ -110,6 +111,14 @@ impl Worker {
             }
             None => {
                 peer.order(Order::Drain);
+                if peer.hello.protocol == Protocol::Tcp {
+                    // A session needs no snapshot any more, and may keep this one for days.
+                    peer.stand(Arc::new(Standing {
+                        version: self.version.load(Relaxed),
+                        snapshot: Arc::default(),
+                        ..Standing::clone(&standing)
+                    }));
+                }
                 standing
             }
         }
