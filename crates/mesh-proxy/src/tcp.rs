@@ -86,8 +86,10 @@ enum End {
     Complete,
     ClientBroke(std::io::Error),
     EndpointBroke(std::io::Error),
-    /// It was told to.
-    Ordered,
+    /// It was told to; then one end may not have taken all that the other has said.
+    Ordered {
+        under_way: bool,
+    },
 }
 
 async fn relay(session: &mut Session, client: &mut Side, endpoint: &mut Side) {
@@ -104,11 +106,16 @@ async fn relay(session: &mut Session, client: &mut Side, endpoint: &mut Side) {
             session.broke(Flag::UpstreamClosed, cause);
             return;
         }
-        End::Ordered if session.peer.has_expired() => {
+        End::Ordered { .. } if session.peer.has_expired() => {
             session.closed("the certificate that the client had shown is over".to_owned());
             return;
         }
-        End::Ordered => {
+        End::Ordered { under_way: true } => {
+            let cause = "one end took nothing more for as long as the idle timeout";
+            session.closed(cause.to_owned());
+            return;
+        }
+        End::Ordered { under_way: false } => {
             session.closed("nothing moved for as long as the idle timeout".to_owned());
             let both = async {
                 // Whoever is gone already needs no farewell.
@@ -137,7 +144,7 @@ async fn copy(session: &mut Session, client: &mut Side, endpoint: &mut Side) -> 
             peer.listen(cx);
         }
         let (client, endpoint) = (&mut client.socket, &mut endpoint.socket);
-        let down = match down.poll(cx, endpoint, client, |bytes| session.sent(bytes)) {
+        let down_done = match down.poll(cx, endpoint, client, |bytes| session.sent(bytes)) {
             Poll::Ready(Err(flow::Broken::From(error))) => {
                 return Poll::Ready(End::EndpointBroke(error));
             }
@@ -147,7 +154,7 @@ async fn copy(session: &mut Session, client: &mut Side, endpoint: &mut Side) -> 
             Poll::Ready(Ok(())) => true,
             Poll::Pending => false,
         };
-        let up = match up.poll(cx, client, endpoint, |bytes| session.received(bytes)) {
+        let up_done = match up.poll(cx, client, endpoint, |bytes| session.received(bytes)) {
             Poll::Ready(Err(flow::Broken::From(error))) => {
                 return Poll::Ready(End::ClientBroke(error));
             }
@@ -158,10 +165,12 @@ async fn copy(session: &mut Session, client: &mut Side, endpoint: &mut Side) -> 
             Poll::Pending => false,
         };
         match peer.orders() {
-            _ if up && down => Poll::Ready(End::Complete),
+            _ if up_done && down_done => Poll::Ready(End::Complete),
             // A session is under way until its ends say otherwise.
             Order::None | Order::Drain => Poll::Pending,
-            Order::Close => Poll::Ready(End::Ordered),
+            Order::Close => Poll::Ready(End::Ordered {
+                under_way: up.is_under_way() || down.is_under_way(),
+            }),
         }
     })
     .await

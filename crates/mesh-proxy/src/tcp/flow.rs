@@ -111,6 +111,11 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether there is something that the other side has not taken yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.buffer.is_empty() || self.unflushed
+    }
+
     /// Reads until there is nothing more for now, or no room.
     fn fill(&mut self, cx: &mut Context<'_>, from: &mut Socket) {
         if self.buffer.capacity() == 0 {

@@ -1,5 +1,6 @@
 //! Sessions: bytes that nobody looks into, over plain TCP and between two proxies.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use mesh_identity::testing::Authority;
 use mesh_identity::tls::{Peers, server_config};
 use mesh_identity::{Identity, tls};
-use mesh_proxy::snapshot::{Cluster, Direction, Endpoint, Snapshot, Split, TcpProxy, UpstreamTls};
+use mesh_proxy::snapshot::{Cluster, Direction, Endpoint, Split, TcpProxy, UpstreamTls};
 use mesh_proxy::upstream::EndpointState;
 use mesh_xds::Workload;
 use mesh_xds::mesh::EdgeDelta;
@@ -29,6 +30,15 @@ fn sessions(targets: &[(&str, u32)]) -> Arc<TcpProxy> {
         split: Split::new(targets.collect(), 2),
         attempts: 3,
         idle_timeout: Some(Duration::from_secs(86_400)),
+    })
+}
+
+/// Sessions may be idle for so long.
+fn idle_for(timeout: Duration) -> Arc<TcpProxy> {
+    Arc::new(TcpProxy {
+        split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
+        attempts: 1,
+        idle_timeout: Some(timeout),
     })
 }
 
@@ -85,14 +95,14 @@ async fn hear_a_reset(stream: &mut TcpStream) {
     let error = soon(stream.read_to_end(&mut rest))
         .await
         .expect_err("a reset");
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 /// A session that comes to nothing is reset, perhaps before the client has noticed that it is connected.
 async fn is_reset(address: SocketAddr) {
     match TcpStream::connect(address).await {
         Ok(mut stream) => hear_a_reset(&mut stream).await,
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
 }
 
@@ -460,7 +470,7 @@ async fn a_reset_is_passed_on_through_both_proxies() {
     hear(&mut user, "hello").await;
     reset(user);
     let ended = soon(heard).await.expect("a session");
-    assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset));
 
     let mut user = connect(client.address).await;
     hear(&mut user, "hello").await;
@@ -518,8 +528,14 @@ async fn a_session_outlives_its_listener_and_its_cluster() {
     let address = proxy.address;
     let mut client = connect(address).await;
     hear(&mut client, "hello").await;
-    proxy.snapshots.send_replace(Arc::new(Snapshot::default()));
+    let before = Arc::downgrade(&proxy.snapshots.send_replace(Arc::default()));
     soon(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    let is_kept = async {
+        while before.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(is_kept).await;
     client.write_all(b"select 1").await.expect("it reads");
     hear(&mut client, "select 1").await;
     client.shutdown().await.expect("connected");
@@ -531,16 +547,38 @@ async fn a_session_outlives_its_listener_and_its_cluster() {
 async fn a_session_without_movement_ends_in_peace() {
     let app = database().await;
     let mut setup = Setup::outbound().pass(vec![endpoint(app.address, "v1")]);
-    setup.tcp = Some(Arc::new(TcpProxy {
-        split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
-        attempts: 1,
-        idle_timeout: Some(Duration::from_secs(1)),
-    }));
+    setup.tcp = Some(idle_for(Duration::from_secs(1)));
     let proxy = Proxy::start(setup);
     let mut client = connect(proxy.address).await;
     hear(&mut client, "hello").await;
     hear_the_end(&mut client).await;
     assert_eq!(only(proxy.finish().await).connections_closed, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_taken_does_not_look_whole_when_its_session_ends() {
+    let app = App::raw(|mut stream| async move {
+        // More than all buffers on the way hold, so it is broken off.
+        _ = stream.write_all(&vec![1; 64 << 20]).await;
+    })
+    .await;
+    let mut setup = Setup::outbound().pass(vec![endpoint(app.address, "v1")]);
+    setup.tcp = Some(idle_for(Duration::from_secs(1)));
+    let proxy = Proxy::start(setup);
+    let mut client = connect(proxy.address).await;
+    let mut edges = Vec::new();
+    let closed = async {
+        while edges.iter().all(|e: &EdgeDelta| e.connections_closed == 0) {
+            tokio::task::yield_now().await;
+            edges.extend(proxy.edges());
+        }
+    };
+    soon(closed).await;
+    let mut taken = Vec::new();
+    let end = soon(client.read_to_end(&mut taken)).await;
+    assert_eq!(end.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
+    assert!(taken.len() < 64 << 20);
+    proxy.finish().await;
 }
 
 #[tokio::test]
