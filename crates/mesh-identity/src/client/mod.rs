@@ -15,7 +15,7 @@ mod request;
 mod store;
 mod token;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,11 +27,8 @@ pub use self::request::AnswerError;
 use self::store::{Store, Stored};
 pub use self::token::{Invitation, JoinToken};
 use crate::bundle::Fingerprint;
-#[cfg(any(test, feature = "testing"))]
-use crate::bundle::TrustBundle;
 use crate::grpc::ConnectError;
 use crate::identity::Identity;
-use crate::svid::Svid;
 
 /// Where the identity is kept and how a first one is got.
 #[derive(Debug, Clone)]
@@ -95,7 +92,11 @@ pub async fn obtain(
 /// # Errors
 /// [`Error::State`] if it cannot be written.
 #[cfg(any(test, feature = "testing"))]
-pub fn keep(state_dir: &Path, svid: Svid, bundle: TrustBundle) -> Result<(), Error> {
+pub fn keep(
+    state_dir: &std::path::Path,
+    svid: crate::svid::Svid,
+    bundle: crate::bundle::TrustBundle,
+) -> Result<(), Error> {
     Store::open(state_dir)?.save(&Stored {
         svid,
         bundle,
