@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,8 @@ pub(crate) struct Telemetry {
     window: Arc<Window>,
     store: Arc<Store>,
     processes: Arc<Mutex<Processes>>,
+    /// How many streams there have been: their numbers.
+    streams: Arc<AtomicU64>,
     metrics: Metrics,
     shutdown: Shutdown,
 }
@@ -68,13 +71,14 @@ impl Telemetry {
             window,
             store,
             processes: Arc::default(),
+            streams: Arc::default(),
             metrics,
             shutdown,
         }
     }
 
-    /// Takes a report in. Answers why an edge of it was refused, if one was.
-    fn take(&self, peer: &SpiffeId, report: &EdgeReport) -> Option<String> {
+    /// Takes a report of a stream in. Answers why an edge of it was refused, if one was.
+    fn take(&self, peer: &SpiffeId, stream: u64, report: &EdgeReport) -> Option<String> {
         if report.process_id.len() > LONGEST_LABEL {
             let edges = u64::try_from(report.edges.len()).unwrap_or(u64::MAX);
             self.metrics.edges_refused.inc_by(edges);
@@ -94,11 +98,10 @@ impl Telemetry {
         self.metrics.reports_received.inc();
         let config = self.store.view().config.clone();
         let now = SystemTime::now();
-        let process = process_of(peer, report);
         let mut refused = None;
         for edge in &report.edges {
             match check(&config, peer, edge) {
-                Ok(()) => self.window.record(now, &process, edge),
+                Ok(()) => self.window.record(now, stream, edge),
                 Err(reason) => {
                     self.metrics.edges_refused.inc();
                     refused = Some(reason);
@@ -114,20 +117,18 @@ impl Telemetry {
         reports: Streaming<EdgeReport>,
         acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
     ) {
-        let mut process = None;
-        self.take_all(&peer, reports, acks, &mut process).await;
-        if let Some(process) = process {
-            self.window.ended(&process);
-        }
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        self.take_all(&peer, stream, reports, acks).await;
+        self.window.ended(stream);
     }
 
-    /// Takes reports until either end has enough. `process` becomes whose they were.
+    /// Takes reports until either end has enough.
     async fn take_all(
         &self,
         peer: &SpiffeId,
+        stream: u64,
         mut reports: Streaming<EdgeReport>,
         acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
-        process: &mut Option<String>,
     ) {
         let mut complained = false;
         loop {
@@ -141,8 +142,7 @@ impl Telemetry {
             };
             // Either end is the end: what was not acknowledged is reported again.
             let Ok(Some(report)) = report else { return };
-            process.get_or_insert_with(|| process_of(peer, &report));
-            if let Some(reason) = self.take(peer, &report)
+            if let Some(reason) = self.take(peer, stream, &report)
                 && !complained
             {
                 tracing::warn!(%peer, reason, "edges that a proxy reported were refused");
@@ -193,11 +193,6 @@ impl Processes {
         }
         new
     }
-}
-
-/// The life of the proxy that reports, told from those of others.
-fn process_of(peer: &SpiffeId, report: &EdgeReport) -> String {
-    format!("{peer} {}", report.process_id)
 }
 
 /// Whether the reporter stands on its own side of the edge.

@@ -59,7 +59,8 @@ impl Reporting {
     async fn tell(&mut self, edge: EdgeDelta) {
         let report = EdgeReport {
             sequence: self.sent,
-            process_id: "one life".to_owned(),
+            // Whatever it says, what it has open ends with its stream.
+            process_id: format!("life {}", self.sent),
             edges: vec![edge],
         };
         self.reports.send(report).await.unwrap();
@@ -89,7 +90,7 @@ async fn connections_are_in_every_form_of_the_graph() {
     assert_eq!(idle.len(), 1);
     assert_eq!(idle[0]["data"]["traffic"]["protocol"], "tcp");
 
-    client.tell(session(1, (6_000, 600_000), (0, 0))).await;
+    client.tell(session(1, (6_000, 600_000), (1, 0))).await;
     server.tell(session(2, (6_000, 600_000), (1, 0))).await;
     let flowing = edges(plane.get(json).await);
     assert_eq!(flowing.len(), 1, "both ends tell of one edge");

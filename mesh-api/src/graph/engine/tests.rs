@@ -80,7 +80,7 @@ fn shop() -> Window {
     reports.extend(both(&v2, &cart, "cart"));
     reports.push(call(Reporter::Destination, None, v1, "web"));
     for report in &reports {
-        window.record(now(), "one life", report);
+        window.record(now(), 1, report);
     }
     window
 }
@@ -233,7 +233,7 @@ fn a_request_that_reached_nobody_ends_at_its_service() {
     let mut failed = call(Reporter::Source, gateway, None, "web");
     failed.response_code = 503;
     failed.response_flags = "UH".into();
-    window.record(now(), "one life", &failed);
+    window.record(now(), 1, &failed);
     let graph = graph(&window, &asked(GraphType::VersionedApp));
     let edge = edge(&graph, GATEWAY, "svc_mesh_shop_web");
     assert_eq!(edge.traffic.rates.server_errors, 1.0);

@@ -48,7 +48,7 @@ fn call(from: Option<Workload>, to: Workload, requests: u64, code: u32) -> EdgeD
 fn graph(calls: &[EdgeDelta], inject: bool) -> Graph {
     let window = Window::new();
     for call in calls {
-        window.record(now(), "one life", call);
+        window.record(now(), 1, call);
     }
     let duration = Duration::from_secs(60);
     let mut asked = GraphQuery::new(["shop"], GraphType::VersionedApp, duration, now());

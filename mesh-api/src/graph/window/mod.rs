@@ -111,10 +111,10 @@ impl Window {
         }
     }
 
-    /// Files a delta under the second of `now`. One that adds nothing leaves no trace. `process` names the
-    /// life of the proxy that reports: connections that it opened are open until it says that they are
-    /// closed, or [`Window::ended`] says that it is gone.
-    pub fn record(&self, now: SystemTime, process: &str, delta: &EdgeDelta) {
+    /// Files a delta under the second of `now`. One that adds nothing leaves no trace. `stream` is
+    /// the number of the stream of reports: connections that it says were opened are open until it says that
+    /// they are closed, or [`Window::ended`] says that it is gone.
+    pub fn record(&self, now: SystemTime, stream: u64, delta: &EdgeDelta) {
         let added = added(delta);
         let connections = (delta.connections_opened, delta.connections_closed);
         if added.is_zero() && connections == (0, 0) {
@@ -141,7 +141,7 @@ impl Window {
         if !added.is_zero() {
             store.slots.push(second, id, &added);
         }
-        store.open.count(process, id, connections);
+        store.open.count(stream, id, connections);
         if store.table.len() > self.limits.series {
             // Several at once, since finding the oldest takes a look at all.
             let most = self.limits.series - self.limits.series / 100;
@@ -149,9 +149,9 @@ impl Window {
         }
     }
 
-    /// A process reports no more: what it had open is not open any more.
-    pub fn ended(&self, process: &str) {
-        self.store().open.forget(process);
+    /// A stream of reports is gone: what it had open is not known to be open any more.
+    pub fn ended(&self, stream: u64) {
+        self.store().open.forget(stream);
     }
 
     /// The latest report, however long ago.

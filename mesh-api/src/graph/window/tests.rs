@@ -68,7 +68,7 @@ proptest! {
         let names = ["a", "b", "c", "d"];
         let window = Window::new();
         for (second, name, requests) in &reports {
-            window.record(at(NOON + second), "one life", &delta(names[*name], *requests));
+            window.record(at(NOON + second), 1, &delta(names[*name], *requests));
         }
         for (duration, end) in windows {
             let mut naive = BTreeMap::new();
@@ -94,14 +94,14 @@ proptest! {
         let window = Window::new();
         for (second, requests) in &reports {
             if let Some(now) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*second)) {
-                window.record(now, "one life", &delta("a", *requests));
+                window.record(now, 1, &delta("a", *requests));
             }
         }
         let rate = rate(&window, duration, end);
         prop_assert!(rate.is_finite() && rate >= 0.0);
         // Whatever came before, a sane clock is believed.
         for second in 0..10 {
-            window.record(at(NOON + second), "one life", &delta("sane", 6));
+            window.record(at(NOON + second), 1, &delta("sane", 6));
         }
         prop_assert_eq!(rates(&window, 60, NOON + 9)["sane"], 1.0);
     }
@@ -111,7 +111,7 @@ proptest! {
 fn an_hour_is_kept_and_no_more() {
     let window = Window::new();
     for second in 0..8000 {
-        window.record(at(NOON + second), "one life", &delta("a", 1));
+        window.record(at(NOON + second), 1, &delta("a", 1));
     }
     assert_eq!(rate(&window, 3600, NOON + 7999), 1.0);
     assert_eq!(rate(&window, 60, NOON + 7999), 1.0);
@@ -123,7 +123,7 @@ fn an_hour_is_kept_and_no_more() {
 #[test]
 fn what_adds_nothing_leaves_no_trace() {
     let window = Window::new();
-    window.record(at(NOON), "one life", &delta("a", 0));
+    window.record(at(NOON), 1, &delta("a", 0));
     assert_eq!(window.stats(), super::Stats::default());
 }
 
@@ -132,7 +132,7 @@ fn a_report_without_reporter_is_counted_and_dropped() {
     let window = Window::new();
     let mut nobody = delta("a", 1);
     nobody.reporter = 0;
-    window.record(at(NOON), "one life", &nobody);
+    window.record(at(NOON), 1, &nobody);
     assert_eq!(window.stats().dropped_deltas, 1);
     assert_eq!(window.stats().series, 0);
 }
@@ -140,8 +140,8 @@ fn a_report_without_reporter_is_counted_and_dropped() {
 #[test]
 fn a_clock_set_back_a_little_keeps_history() {
     let window = Window::new();
-    window.record(at(NOON), "one life", &delta("a", 60));
-    window.record(at(NOON - 30), "one life", &delta("a", 60));
+    window.record(at(NOON), 1, &delta("a", 60));
+    window.record(at(NOON - 30), 1, &delta("a", 60));
     assert_eq!(rate(&window, 60, NOON), 2.0);
     assert_eq!(rate(&window, 60, NOON - 30), 1.0);
     assert_eq!(window.stats().clock_resets, 0);
@@ -150,8 +150,8 @@ fn a_clock_set_back_a_little_keeps_history() {
 #[test]
 fn a_clock_set_back_far_starts_anew() {
     let window = Window::new();
-    window.record(at(NOON + 400_000_000), "one life", &delta("a", 60));
-    window.record(at(NOON), "one life", &delta("a", 60));
+    window.record(at(NOON + 400_000_000), 1, &delta("a", 60));
+    window.record(at(NOON), 1, &delta("a", 60));
     assert_eq!(rate(&window, 60, NOON), 1.0);
     assert_eq!(window.stats().clock_resets, 1);
 }
@@ -164,12 +164,8 @@ fn too_many_series_evict_the_longest_idle() {
     };
     let window = Window::with_limits(limits);
     for number in 0..150 {
-        window.record(at(NOON + number), "one life", &delta("busy", 1));
-        window.record(
-            at(NOON + number),
-            "one life",
-            &delta(&format!("w{number}"), 60),
-        );
+        window.record(at(NOON + number), 1, &delta("busy", 1));
+        window.record(at(NOON + number), 1, &delta(&format!("w{number}"), 60));
     }
     let stats = window.stats();
     assert!(stats.series <= 100, "{stats:?}");
@@ -178,7 +174,7 @@ fn too_many_series_evict_the_longest_idle() {
     assert!(rates.contains_key("busy") && rates.contains_key("w149"));
     assert!(!rates.contains_key("w0"));
     // A name that comes back is a new series: nothing of the old one is counted.
-    window.record(at(NOON + 150), "one life", &delta("w0", 6));
+    window.record(at(NOON + 150), 1, &delta("w0", 6));
     assert_eq!(self::rates(&window, 600, NOON + 150)["w0"], 0.01);
 }
 
@@ -191,7 +187,7 @@ fn memory_is_bounded_by_coarser_history() {
     let window = Window::with_limits(limits);
     for second in 0..3600 {
         for name in ["a", "b", "c"] {
-            window.record(at(NOON + second), "one life", &delta(name, 5));
+            window.record(at(NOON + second), 1, &delta(name, 5));
         }
     }
     let stats = window.stats();
@@ -212,7 +208,7 @@ fn memory_is_bounded_within_a_minute() {
     };
     let window = Window::with_limits(limits);
     for number in 0..5000 {
-        window.record(at(NOON), "one life", &delta(&format!("w{}", number % 7), 1));
+        window.record(at(NOON), 1, &delta(&format!("w{}", number % 7), 1));
     }
     let stats = window.stats();
     assert!(
@@ -232,8 +228,8 @@ fn bytes_belong_to_the_protocol_that_carried_them() {
         response_bytes: 240,
         ..delta("a", 0)
     };
-    window.record(at(NOON), "one life", &http);
-    window.record(at(NOON), "one life", &tcp);
+    window.record(at(NOON), 1, &http);
+    window.record(at(NOON), 1, &tcp);
     let view = window.view(60, NOON);
     let ask = |metric| {
         let mut query = query(60);
@@ -256,7 +252,7 @@ fn response_times_come_from_the_buckets() {
     let mut slow = delta("a", 10);
     slow.duration_ms_sum = 75;
     slow.duration_buckets = vec![0, 0, 0, 10];
-    window.record(at(NOON), "one life", &slow);
+    window.record(at(NOON), 1, &slow);
     let view = window.view(60, NOON);
     let ask = |measure| {
         let mut query = query(60);
@@ -272,19 +268,19 @@ fn response_times_come_from_the_buckets() {
 #[test]
 fn measures_joined_by_or_answer_each_label_set_once() {
     let window = Window::new();
-    window.record(at(NOON), "one life", &delta("a", 60));
+    window.record(at(NOON), 1, &delta("a", 60));
     let tcp = EdgeDelta {
         protocol: "tcp".into(),
         request_bytes: 600,
         ..delta("a", 0)
     };
-    window.record(at(NOON), "one life", &tcp);
+    window.record(at(NOON), 1, &tcp);
     let only_tcp = EdgeDelta {
         protocol: "tcp".into(),
         request_bytes: 300,
         ..delta("b", 0)
     };
-    window.record(at(NOON), "one life", &only_tcp);
+    window.record(at(NOON), 1, &only_tcp);
     let mut query = query(60);
     query.measures.push(Measure::Rate(Metric::TcpReceivedBytes));
     let values: Vec<f64> = window
@@ -315,17 +311,17 @@ fn an_open_connection_is_there_in_silence_while_its_proxy_lives() {
             .map(|sample| sample.value)
             .collect::<Vec<_>>()
     };
-    window.record(at(NOON), "one life", &session(2, 0));
+    window.record(at(NOON), 1, &session(2, 0));
     assert_eq!(ask(NOON, true), [0.0]);
     assert_eq!(
         ask(NOON, false),
         [] as [f64; 0],
         "Kiali asks for idle edges"
     );
-    window.record(at(NOON), "one life", &session(0, 1));
+    window.record(at(NOON), 1, &session(0, 1));
     // Longer than the window, while others talk.
     for hour in 1..5 {
-        window.record(at(NOON + hour * 3000), "another", &delta("b", 1));
+        window.record(at(NOON + hour * 3000), 2, &delta("b", 1));
     }
     assert_eq!(ask(NOON + 12_000, true), [0.0]);
     assert_eq!(
@@ -333,11 +329,11 @@ fn an_open_connection_is_there_in_silence_while_its_proxy_lives() {
         [] as [f64; 0],
         "of the past nothing is known"
     );
-    window.record(at(NOON + 12_000), "one life", &session(0, 1));
+    window.record(at(NOON + 12_000), 1, &session(0, 1));
     assert_eq!(ask(NOON + 12_000, true), [] as [f64; 0]);
 
-    window.record(at(NOON + 12_000), "one life", &session(1, 0));
+    window.record(at(NOON + 12_000), 1, &session(1, 0));
     assert_eq!(ask(NOON + 12_000, true), [0.0]);
-    window.ended("one life");
+    window.ended(1);
     assert_eq!(ask(NOON + 12_000, true), [] as [f64; 0]);
 }

@@ -1,6 +1,6 @@
 //! One window's sums, and Kiali's queries answered from them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::delta::{BOUNDS, Totals};
@@ -31,16 +31,17 @@ impl View {
             .collect();
         let range = query.range.max(1) as f64;
         let mut samples: Vec<Sample> = Vec::new();
+        let mut told: HashSet<Labels> = HashSet::new();
         for (place, measure) in query.measures.iter().enumerate() {
-            let found = measured(&selected, *measure, &query.by, range);
-            let earlier = samples.len();
-            for (labels, value) in found {
+            if place > 0 {
+                told.extend(samples.iter().map(|sample| sample.labels.clone()));
+            }
+            for (labels, value) in measured(&selected, *measure, &query.by, range) {
                 // NaN is not above zero either.
                 if !(value > 0.0 || query.idle && value == 0.0) {
                     continue;
                 }
-                let told = place > 0 && samples[..earlier].iter().any(|one| one.labels == labels);
-                if !told {
+                if !told.contains(&labels) {
                     let value = round(value);
                     samples.push(Sample { labels, value });
                 }
