@@ -21,18 +21,23 @@ impl Events {
     /// mesh-api has started, with what it had before.
     pub(crate) fn started(&self, objects: usize, instances: usize) {
         let version = env!("CARGO_PKG_VERSION");
+        let grace = match instances {
+            0 => String::new(),
+            _ => format!("; who is not back within {} s is told", GRACE.as_secs()),
+        };
         let message = format!(
-            "mesh-api {version} has started with {} and {} known from before",
+            "mesh-api {version} has started with {} and {} known from before{grace}",
             counted(objects, "object"),
             counted(instances, "workload")
         );
         self.record(EventKind::ApiStarted, SELF, &message);
     }
 
-    /// A workload has registered.
+    /// A workload has registered. That mesh-api is back is no news about each of them.
     pub(crate) fn registered(&self, instance: &Instance, arrival: Arrival) {
         let name = workload(instance);
         let (kind, message) = match arrival {
+            Arrival::Known => return,
             Arrival::New => (
                 EventKind::WorkloadJoined,
                 format!("{name} has joined the mesh"),

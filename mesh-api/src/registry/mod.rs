@@ -126,7 +126,9 @@ impl Registry {
         let (namespace, name, group) = (&instance.namespace, &instance.name, &instance.group);
         match arrival {
             Arrival::New => tracing::info!(namespace, name, group, "instance registered"),
-            Arrival::Back => tracing::info!(namespace, name, group, "instance came back"),
+            Arrival::Back | Arrival::Known => {
+                tracing::info!(namespace, name, group, "instance came back");
+            }
             Arrival::Replaced => {
                 tracing::warn!(
                     namespace,

@@ -43,6 +43,8 @@ pub(crate) enum Arrival {
     New,
     /// The same instance came back before its lease was over.
     Back,
+    /// An instance of an earlier life of the process came back: not it was away, but this process.
+    Known,
     /// Another stream had the name and has lost it.
     Replaced,
 }
@@ -111,8 +113,11 @@ impl Table {
         };
         let arrival = match self.entries.insert(name_of(&entry.registered), entry) {
             None => Arrival::New,
-            Some(earlier) if matches!(earlier.holder, Holder::Stream(_)) => Arrival::Replaced,
-            Some(_) => Arrival::Back,
+            Some(before) => match before.holder {
+                Holder::Stream(_) => Arrival::Replaced,
+                Holder::Broken => Arrival::Back,
+                Holder::Earlier => Arrival::Known,
+            },
         };
         (stream, arrival)
     }

@@ -292,9 +292,12 @@ async fn nobody_pushes_out_an_instance_of_another_account() {
 async fn what_becomes_of_an_instance_is_told_with_its_reason() {
     let state = tempfile::tempdir().unwrap();
     let events = Events::new();
-    let earlier = vec![registered("earlier")];
+    let earlier = vec![registered("earlier"), registered("known")];
     write_json(&state.path().join("registry.json"), &earlier).unwrap();
     let registry = Registry::open(state.path(), events.clone()).unwrap();
+    // It was there all the time.
+    let known = registered("known");
+    let of_known = registry.register(&known).unwrap();
     let (broken, silent) = (registered("broken"), registered("silent"));
     let stream = registry.register(&broken).unwrap();
     registry.register(&silent).unwrap();
@@ -303,6 +306,7 @@ async fn what_becomes_of_an_instance_is_told_with_its_reason() {
     registry.broken(stream, &broken);
     pause();
     advance(GRACE).await;
+    registry.heartbeat(of_known, &known);
     registry.expire();
     let told: Vec<(&str, String)> = events
         .since(0)
