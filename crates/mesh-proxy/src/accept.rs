@@ -177,6 +177,7 @@ async fn greet(
         let hello = Hello {
             listener: name.clone(),
             server_name: accepted.server_name,
+            caller: accepted.caller,
             address,
             tls: true,
             principal: accepted.principal.map(|id| worker.intern(id.as_str())),
@@ -193,6 +194,7 @@ async fn greet(
         let hello = Hello {
             listener: name.clone(),
             server_name: None,
+            caller: None,
             address,
             tls: false,
             principal: None,

@@ -7,6 +7,7 @@
 
 mod accept;
 mod admin;
+mod alpn;
 mod answer;
 mod control;
 mod exchange;

@@ -22,6 +22,8 @@ pub(crate) struct Hello {
     pub(crate) listener: Arc<str>,
     /// The server name that it asked for.
     pub(crate) server_name: Option<String>,
+    /// The workload that it says it is, if that is how its session began. Proves nothing.
+    pub(crate) caller: Option<String>,
     pub(crate) address: SocketAddr,
     pub(crate) tls: bool,
     /// The SPIFFE id of its verified certificate.
@@ -330,29 +332,28 @@ impl Standing {
         if self.listener.direction == Direction::Outbound {
             return &self.listener.workload;
         }
-        let Some(candidates) = &self.candidates else {
-            return &self.unknown;
-        };
-        match candidates.workloads.as_slice() {
-            [only] => only,
-            several => {
-                let named = headers.get(MESH_WORKLOAD).map(HeaderValue::as_bytes);
-                let mut several = several.iter();
-                several
-                    .find(|w| Some(w.name.as_bytes()) == named)
-                    .unwrap_or(&self.unknown)
-            }
-        }
+        let named = headers.get(MESH_WORKLOAD).map(HeaderValue::as_bytes);
+        self.candidate(named).unwrap_or(&self.unknown)
     }
 
-    /// The workload behind a session, whose bytes name nobody: the only one that the verified principal
-    /// may be, else what all of those have in common.
-    pub(crate) fn session_source(&self) -> &Arc<Workload> {
+    /// The workload behind a session: as with requests, but the name comes with the handshake, and if it
+    /// is none of them, the caller is what all of them have in common.
+    pub(crate) fn session_source(&self, hello: &Hello) -> &Arc<Workload> {
         if self.listener.direction == Direction::Outbound {
             return &self.listener.workload;
         }
-        let candidates = self.candidates.as_ref();
-        candidates.map_or(&self.unknown, |namesakes| &namesakes.common)
+        let named = hello.caller.as_ref().map(String::as_bytes);
+        let common = || Some(&self.candidates.as_ref()?.common);
+        let source = self.candidate(named).or_else(common);
+        source.unwrap_or(&self.unknown)
+    }
+
+    /// Which workload the verified principal is: the only one that it may be, else the one of this name.
+    fn candidate(&self, named: Option<&[u8]>) -> Option<&Arc<Workload>> {
+        match self.candidates.as_ref()?.workloads.as_slice() {
+            [only] => Some(only),
+            several => several.iter().find(|w| Some(w.name.as_bytes()) == named),
+        }
     }
 }
 

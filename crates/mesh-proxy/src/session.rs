@@ -50,7 +50,7 @@ impl Session {
             started: Instant::now(),
             start_time: SystemTime::now(),
             direction: standing.listener.direction,
-            source: standing.session_source().clone(),
+            source: standing.session_source(&peer.hello).clone(),
             own_workload: standing.listener.workload.clone(),
             own_principal: standing.own_principal.clone(),
             cluster: None,

@@ -65,7 +65,7 @@ async fn connect(s: &mut Session, at: &Standing) -> Result<(Socket, Active), Fai
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         s.attempt(endpoint);
         let active = Active::begin(&endpoint.state, worker.id);
-        match connect_session(&worker, cluster, endpoint).await {
+        match connect_session(&worker, cluster, endpoint, &at.listener.workload).await {
             Ok((socket, origin)) => {
                 s.connected(origin.principal);
                 return Ok((socket, active));

@@ -2,14 +2,17 @@
 //! then verifies who the client is.
 
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use mesh_identity::SpiffeId;
 use mesh_identity::tls::{peer_id, peer_not_after};
+use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
+use crate::alpn;
 use crate::peer::Protocol;
 use crate::snapshot::{Filter, Listener};
 
@@ -48,6 +51,8 @@ impl AcceptError {
 pub(crate) struct Accepted {
     pub(crate) stream: TlsStream<TcpStream>,
     pub(crate) server_name: Option<String>,
+    /// The workload that it says it is.
+    pub(crate) caller: Option<String>,
     /// Who it has proven to be.
     pub(crate) principal: Option<SpiffeId>,
     /// Until when that proof holds.
@@ -87,10 +92,17 @@ pub(crate) async fn accept(
         .await
         .map_err(AcceptError::Handshake)?;
     let server_name = start.client_hello().server_name().map(str::to_owned);
+    let caller = alpn::caller(&start.client_hello());
     let chain = listener.chain_for(server_name.as_deref());
-    let Some((chain, config)) = chain.and_then(|chain| Some((chain, chain.tls.clone()?))) else {
+    let Some((chain, mut config)) = chain.and_then(|chain| Some((chain, chain.tls.clone()?)))
+    else {
         return Err(AcceptError::UnknownName(server_name));
     };
+    if caller.is_some() && !config.alpn_protocols.is_empty() {
+        // A session that came to requests: proxies hear of a port's new protocol one after the other. It
+        // settles none, which rustls would refuse if we had some to choose from.
+        config = without_alpn(&config);
+    }
     let stream = start
         .into_stream(config)
         .await
@@ -105,8 +117,16 @@ pub(crate) async fn accept(
     Ok(Accepted {
         stream: stream.into(),
         server_name,
+        caller,
         principal,
         proven_until,
         protocol,
     })
+}
+
+/// Costs some reference counts: what is behind them is shared.
+fn without_alpn(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    Arc::new(config)
 }

@@ -31,8 +31,8 @@ pub(super) struct Member<'a> {
     pub(super) labels: Labels,
     /// Its name as a WorkloadGroup.
     pub(super) group: String,
-    /// Its service account. By default each service has its own: so it is known from its certificate alone
-    /// which of several versions has opened a TCP connection.
+    /// Its service account. By default each service has its own, so that its certificate alone says which one
+    /// it is.
     pub(super) account: String,
     /// The networks that it is on.
     pub(super) networks: Vec<&'a str>,

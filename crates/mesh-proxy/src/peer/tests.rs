@@ -30,6 +30,7 @@ fn peer_at(filter: Filter, protocol: Protocol, edge: bool, principal: Option<&st
     let hello = Hello {
         listener: "listener".into(),
         server_name: None,
+        caller: None,
         address: ([127, 0, 0, 1], 1).into(),
         tls: false,
         principal: principal.map(Arc::from),

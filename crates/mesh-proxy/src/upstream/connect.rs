@@ -9,11 +9,13 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_identity::tls::peer_id;
+use mesh_xds::Workload;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::debug;
 
 use super::Outgoing;
+use crate::alpn;
 use crate::http::limits;
 use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
 use crate::wire::{Socket, Watch};
@@ -97,21 +99,22 @@ pub(super) async fn connect(
     within(timeout, endpoint, connecting).await
 }
 
-/// Connects a session, for which no protocol is settled.
+/// Connects a session of this workload, for which no protocol is settled.
 pub(crate) async fn connect_session(
     worker: &Arc<Worker>,
     cluster: &Cluster,
     endpoint: &Endpoint,
+    caller: &Workload,
 ) -> Result<(Socket, Origin), ConnectError> {
-    let connecting = open(worker, endpoint, Purpose::Session);
+    let connecting = open(worker, endpoint, Purpose::Session { caller });
     within(cluster.connect_timeout, endpoint, connecting).await
 }
 
 /// What a connection is opened for.
 #[derive(Clone, Copy)]
-enum Purpose {
+enum Purpose<'a> {
     Http,
-    Session,
+    Session { caller: &'a Workload },
 }
 
 async fn within<T>(
@@ -131,14 +134,14 @@ async fn within<T>(
 async fn open(
     worker: &Arc<Worker>,
     endpoint: &Endpoint,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
 ) -> Result<(Socket, Origin), ConnectError> {
     let address = &endpoint.address;
     // Read before the handshake: if the identity changes meanwhile, the connection counts as
     // old and is replaced a little too early instead of too late.
     let generation = worker.identity.generation();
     let watch = match (purpose, &endpoint.tls) {
-        (Purpose::Session, _) => Watch::Session,
+        (Purpose::Session { .. }, _) => Watch::Session,
         (Purpose::Http, Some(_)) => Watch::Proxy,
         (Purpose::Http, None) => Watch::Endpoint,
     };
@@ -191,14 +194,18 @@ async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError
 async fn tls(
     address: &Arc<str>,
     tls: &UpstreamTls,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, ConnectError> {
     let connector = TlsConnector::from(tls.config.clone());
     let name = tls.sni.clone();
     let stream = match purpose {
         Purpose::Http => connector.connect(name, stream).await,
-        Purpose::Session => connector.with_alpn(Vec::new()).connect(name, stream).await,
+        Purpose::Session { caller } => {
+            // Instead of what the cluster's requests may be sent in.
+            let connector = connector.with_alpn(alpn::offer(&caller.name));
+            connector.connect(name, stream).await
+        }
     };
     let stream = stream.map_err(|source| ConnectError::Tls {
         address: address.clone(),

@@ -8,6 +8,7 @@ mod app;
 mod client;
 mod mesh;
 
+mod callers;
 mod drain;
 mod failures;
 mod floods;

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::app::App;
 use crate::mesh::{Proxy, Setup, cluster, endpoint, nobody, peers, soon, workload};
 
-const NAME: &str = "outbound_.3306_._.db";
+pub(crate) const NAME: &str = "outbound_.3306_._.db";
 
 /// Sessions go to these targets, and may be idle for a day.
 fn sessions(targets: &[(&str, u32)]) -> Arc<TcpProxy> {
@@ -60,7 +60,7 @@ fn db(endpoints: Vec<Arc<Endpoint>>) -> Cluster {
 }
 
 /// Greets, then says back what it is told until that ends.
-async fn database() -> App {
+pub(crate) async fn database() -> App {
     App::raw(|mut stream| async move {
         let greeted = stream.write_all(b"hello").await;
         let (mut from, mut to) = stream.split();
@@ -72,11 +72,11 @@ async fn database() -> App {
     .await
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.expect("it listens")
 }
 
-async fn hear(stream: &mut TcpStream, words: &str) {
+pub(crate) async fn hear(stream: &mut TcpStream, words: &str) {
     let mut heard = vec![0; words.len()];
     soon(stream.read_exact(&mut heard))
         .await
@@ -112,7 +112,7 @@ fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-fn only(edges: Vec<EdgeDelta>) -> EdgeDelta {
+pub(crate) fn only(edges: Vec<EdgeDelta>) -> EdgeDelta {
     let [edge] = edges.try_into().expect("one edge");
     assert_eq!(edge.protocol, "tcp");
     assert_eq!((edge.requests, edge.response_code), (0, 0));
@@ -186,7 +186,7 @@ async fn a_server_that_has_said_all_still_listens() {
 }
 
 /// The server's proxy in front of an application.
-fn inbound(identity: &Arc<Identity>, app: &App) -> Setup {
+pub(crate) fn inbound(identity: &Arc<Identity>, app: &App) -> Setup {
     let mut setup = Setup::new(1, identity.clone(), Direction::Inbound);
     setup = setup.pass(vec![endpoint(app.address, "v1")]);
     setup.listener.workload = workload("web", "v1");
@@ -197,7 +197,7 @@ fn inbound(identity: &Arc<Identity>, app: &App) -> Setup {
 }
 
 /// The client's proxy towards that one.
-fn outbound(identity: &Arc<Identity>, server: &Proxy) -> Setup {
+pub(crate) fn outbound(identity: &Arc<Identity>, server: &Proxy) -> Setup {
     let endpoint = Endpoint {
         address: server.address.to_string().into(),
         workload: workload("web", "v1"),
@@ -295,18 +295,12 @@ async fn both_sides_know_each_other_and_count_while_the_session_lasts() {
     assert_eq!((edge.connections_opened, edge.connections_closed), (1, 0));
     assert_eq!(edge.security_policy, "mutual_tls");
     assert_eq!(edge.destination.expect("one").principal, web);
-    // Two workloads have this principal: the caller is what is true of both.
-    let shared = mesh_xds::mesh::Workload {
-        name: String::new(),
-        version: String::new(),
-        canonical_revision: String::new(),
-        namespace: "default".into(),
-        app: "shop".into(),
-        canonical_service: "shop".into(),
-        cluster: "mesh".into(),
-        principal: shop.into(),
-    };
-    assert_eq!(edge.source.expect("one"), shared);
+    // Two workloads have this principal: the client's proxy says which one it is.
+    let source = edge.source.expect("one");
+    assert_eq!(
+        (source.name.as_str(), source.principal.as_str()),
+        ("shop-v1", shop)
+    );
 
     user.shutdown().await.expect("connected");
     hear_the_end(&mut user).await;
