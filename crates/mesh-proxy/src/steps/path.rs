@@ -10,31 +10,60 @@ use http::{StatusCode, Uri};
 
 use crate::fail::Fail;
 
-/// Brings the path of a target in origin form into its normal form; the query stays.
+const NO_NORMAL_FORM: &str =
+    "the request's path has no normal form: send a percent sign that encodes nothing as %25";
+
+/// Brings the path of a target in origin form into its normal form; the query stays. A path that is normal costs
+/// a look at its bytes.
 pub(crate) fn normalize(target: &mut Uri) -> Result<(), Fail> {
     let path = target.path();
-    if !may_differ(path.as_bytes()) {
+    if is_normal(path.as_bytes()) {
         return Ok(());
     }
     let decoded = decode_unreserved(path)?;
     let mut normal = remove_dot_segments(&decoded);
-    if normal == path {
-        return Ok(());
+    if !is_normal(normal.as_bytes()) {
+        // A percent sign that encoded nothing now stands before digits: the next reader would see another path.
+        return Err(bad(NO_NORMAL_FORM));
     }
     if let Some(query) = target.query() {
         normal.push('?');
         normal.push_str(query);
     }
-    *target = normal
-        .parse()
-        .map_err(|_| bad("the request's path has no normal form"))?;
+    *target = normal.parse().map_err(|_| bad(NO_NORMAL_FORM))?;
     Ok(())
 }
 
-/// A look that costs little, for the paths of nearly all requests.
-fn may_differ(path: &[u8]) -> bool {
-    path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
-        || path.windows(2).any(|pair| pair == b"/.")
+/// Whether nothing would change.
+fn is_normal(path: &[u8]) -> bool {
+    let mut rest = path;
+    while let [byte, after @ ..] = rest {
+        let is_plain = match byte {
+            b'\\' => false,
+            b'%' => encoded(after).is_none_or(|byte| byte != 0 && !is_unreserved(byte)),
+            b'/' => !matches!(
+                after,
+                [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]
+            ),
+            _ => true,
+        };
+        if !is_plain {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+/// The byte whose two hexadecimal digits come first.
+fn encoded(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// Letters, digits and `-._~`.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn bad(sentence: &'static str) -> Fail {
@@ -51,15 +80,9 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fail> {
     let mut parts = path.split('%');
     decoded.extend(parts.next());
     for part in parts {
-        let byte = part
-            .get(..2)
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte {
+        match encoded(part.as_bytes()) {
             Some(0) => return Err(bad("the request's path has an encoded NUL in it")),
-            Some(byte)
-                if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') =>
-            {
+            Some(byte) if is_unreserved(byte) => {
                 decoded.push(char::from(byte));
                 decoded.push_str(&part[2..]);
             }
@@ -132,6 +155,10 @@ mod tests {
         assert_eq!(normal("/%61dmin/%7Eme").as_deref(), Ok("/admin/~me"));
         // Once only: what it would mean to a second reader is not ours to say.
         assert_eq!(normal("/%2561").as_deref(), Ok("/%2561"));
+        // But it must not come about here.
+        for nested in ["/%%361dmin", "/%6%31dmin", "/%%32E%%32E/admin"] {
+            assert_eq!(normal(nested), Err(StatusCode::BAD_REQUEST), "{nested}");
+        }
         assert_eq!(normal("/a%00b"), Err(StatusCode::BAD_REQUEST));
     }
 
@@ -162,7 +189,9 @@ mod tests {
             let tail: String = (0..length)
                 .map(|_| pieces[random.usize(..pieces.len())])
                 .collect();
-            let once = normal(&format!("/{tail}")).expect("no NUL in it");
+            let given = format!("/{tail}");
+            let once = normal(&given).expect("no NUL in it");
+            assert_eq!(is_normal(given.as_bytes()), once == given, "{given}");
             assert_eq!(normal(&once).as_deref(), Ok(&*once), "/{tail}");
             let is_dotted = once
                 .split('/')
