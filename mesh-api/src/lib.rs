@@ -152,12 +152,12 @@ pub async fn start(
         store: Arc::clone(&store),
         own: admin.local_addr()?,
     });
-    let graphs = Graphs {
+    let graphs = Graphs::new(
         window,
-        store: Arc::clone(&store),
-        published: published.clone(),
-        proxies: Arc::clone(&proxies),
-    };
+        Arc::clone(&store),
+        published.clone(),
+        Arc::clone(&proxies),
+    );
     let routes = http::config_api(Arc::clone(&store), readiness.clone())
         .merge(http::views(Views {
             published: published.clone(),

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use http::header;
 use mesh_config::{Config, Kind, resolve_host, split_host};
 use mesh_xds::node::{NodeMetadata, ProxyKind};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::status::{ApiError, Reason};
 use crate::ads::Proxies;
@@ -23,11 +23,16 @@ use crate::store::Store;
 /// What graphs are made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Graphs {
-    pub(crate) window: Arc<Window>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) published: watch::Receiver<Arc<Published>>,
-    pub(crate) proxies: Arc<Proxies>,
+    window: Arc<Window>,
+    store: Arc<Store>,
+    published: watch::Receiver<Arc<Published>>,
+    proxies: Arc<Proxies>,
+    /// The places for drawing.
+    places: Arc<Semaphore>,
 }
+
+/// Graphs that are drawn at once. More wait, however many ask, so that drawing leaves time for the mesh.
+const AT_ONCE: usize = 2;
 
 /// The name and value pairs of a query.
 pub(super) type Pairs = Query<Vec<(String, String)>>;
@@ -135,6 +140,22 @@ async fn mermaid(State(graphs): State<Graphs>, Query(pairs): Pairs) -> Result<Re
 }
 
 impl Graphs {
+    /// Graphs of what was reported and of what is known.
+    pub(crate) fn new(
+        window: Arc<Window>,
+        store: Arc<Store>,
+        published: watch::Receiver<Arc<Published>>,
+        proxies: Arc<Proxies>,
+    ) -> Self {
+        Self {
+            window,
+            store,
+            published,
+            proxies,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
     /// What is asked of whole namespaces; of all, if none is named. `defaults` go before what was typed.
     pub(super) fn of_namespaces(
         &self,
@@ -195,7 +216,11 @@ impl Graphs {
         finish: impl FnOnce(Graph) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let graphs = self.clone();
+        // Never closed.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let work = move || {
+            // Held to the end, also when whoever asked is gone.
+            let _place = place;
             let annotations = graphs.annotations();
             finish(graph::query(&graphs.window, &query, &annotations))
         };

@@ -18,8 +18,8 @@ use super::graph::{Graphs, PICTURED, Pairs};
 use super::live;
 use super::status::ApiError;
 use crate::events::{Event, Events};
-use crate::graph::Graph;
 use crate::graph::render::{self, escaped};
+use crate::graph::{Graph, GraphQuery};
 
 /// What the page is made of.
 #[derive(Clone, Debug)]
@@ -68,12 +68,13 @@ pub(super) struct Parts {
 }
 
 impl Page {
-    /// The parts as they are now.
-    pub(super) async fn parts(
-        &self,
-        typed: &[(String, String)],
-    ) -> Result<(Parts, String), ApiError> {
-        let query = self.graphs.of_namespaces(&PICTURED, typed)?;
+    /// What is asked for.
+    pub(super) fn query(&self, typed: &[(String, String)]) -> Result<GraphQuery, ApiError> {
+        self.graphs.of_namespaces(&PICTURED, typed)
+    }
+
+    /// The parts as they are now, and the title.
+    pub(super) async fn parts(&self, query: GraphQuery) -> Result<(Parts, String), ApiError> {
         let draw = |graph: Graph| {
             let parts = Parts {
                 summary: escaped(&render::summary(&graph)),
@@ -94,7 +95,7 @@ async fn whole(
     RawQuery(raw): RawQuery,
     Query(typed): Pairs,
 ) -> Result<Response, ApiError> {
-    let (parts, title) = page.parts(&typed).await?;
+    let (parts, title) = page.parts(page.query(&typed)?).await?;
     let value = |name: &str| {
         let typed = typed.iter().rev().find(|(known, _)| known == name);
         let typed = typed.map(|(_, value)| value.as_str());

@@ -8,7 +8,7 @@ mod parse;
 
 use std::collections::BTreeSet;
 
-pub(super) use self::parse::seconds;
+pub(crate) use self::parse::seconds;
 
 /// What the nodes of a graph are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

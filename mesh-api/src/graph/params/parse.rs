@@ -248,7 +248,7 @@ impl GraphQuery {
 }
 
 /// Whole seconds since 1970; a time before it is 1970.
-pub(in crate::graph) fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
