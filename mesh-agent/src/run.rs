@@ -113,7 +113,8 @@ pub(crate) async fn run(
     };
     both.during(leave).await;
     both.app.signal(both.asked.unwrap_or(Signal::TERM));
-    let ended = tokio::time::timeout_at(begun + drain_timeout, both.app.ending());
+    let left = drain_timeout.saturating_sub(begun.elapsed());
+    let ended = tokio::time::timeout(left, both.app.ending());
     let code = match both.during(ended).await {
         Ok(code) => code,
         Err(_) => {
@@ -147,7 +148,10 @@ async fn start(
     process.readiness.expect(APP);
     let join = args.agent.identity.settings();
     let missing = Missing::new(&join, &settings);
-    let deadline = args.start_timeout.map(|timeout| Instant::now() + timeout);
+    // One that no clock ever reaches is none.
+    let deadline = args
+        .start_timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout));
     let file = args.agent.common.addresses_file.as_deref();
     let begin = mesh_proxy::begin(join, settings, file, process.clone());
     let mut patience = Patience {
@@ -337,7 +341,10 @@ async fn listens(proxy: &Running) {
 
 async fn one_answers(addresses: &BTreeSet<Arc<str>>) -> bool {
     for address in addresses {
-        if TcpStream::connect(&**address).await.is_ok() {
+        // A free port in the range that clients' own ports come from can be its own client.
+        if let Ok(stream) = TcpStream::connect(&**address).await
+            && stream.local_addr().ok() != stream.peer_addr().ok()
+        {
             return true;
         }
     }

@@ -59,7 +59,11 @@ fn a_stop_before_the_start_is_told_as_a_shell_would() {
     for (signal, code) in [("TERM", 143), ("INT", 130), ("QUIT", 131), ("HUP", 129)] {
         let state = tempfile::tempdir().expect("a directory can be made");
         let authority = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let mut child = run(state.path(), &authority, &[]);
+        let mut child = run(
+            state.path(),
+            &authority,
+            &["--start-timeout", "10000000000y"],
+        );
         // It joins, so it has heard of signals.
         drop(authority.accept().expect("it connects"));
         let pid = child.id().to_string();
