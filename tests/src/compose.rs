@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::fleet::{binary, free_ports, stop};
-use crate::{eventually, tool};
+use crate::fleet::{binary, free_ports, written};
+use crate::{Started, eventually, tool};
 
 /// How long a fleet may take from nothing until every container is well, its images being there.
 pub const START: Duration = Duration::from_secs(60);
+
+/// One fleet of containers after the other: two would be no measure of how long one takes.
+static ONE: Mutex<()> = Mutex::const_new(());
 
 /// A project of Compose. Dropping it removes its containers, networks and volumes.
 #[derive(Debug)]
@@ -24,22 +28,24 @@ pub struct Project {
 }
 
 impl Project {
-    /// A project of a Compose file whose relative paths begin at `directory`; nothing is started yet.
+    /// A project of a Compose file whose relative paths begin at `directory`; nothing is started yet. Its name is
+    /// this process's own.
     #[must_use]
     pub fn new(name: &str, file: &Path, directory: &Path, env: BTreeMap<String, String>) -> Self {
         let path = |path: &Path| path.display().to_string();
+        let name = own(name);
         let words = [
             "docker-compose",
             "--project-name",
-            name,
+            &name,
             "--file",
             &path(file),
             "--project-directory",
             &path(directory),
         ];
         Self {
-            name: name.to_owned(),
             words: words.map(str::to_owned).to_vec(),
+            name,
             env,
         }
     }
@@ -234,7 +240,7 @@ impl Api {
 /// The demo's fleet in containers. Dropping it stops the demo, which takes everything with it.
 #[derive(Debug)]
 pub struct DemoFleet {
-    demo: Child,
+    demo: Started,
     /// What `demo up` wrote about it.
     pub state: State,
     /// Its containers.
@@ -242,6 +248,7 @@ pub struct DemoFleet {
     /// Its config API.
     pub api: Api,
     _directory: tempfile::TempDir,
+    _one: MutexGuard<'static, ()>,
 }
 
 /// The state file of `demo up --fleet compose`.
@@ -269,27 +276,19 @@ impl DemoFleet {
     ///
     /// When it is not up within `limit`.
     pub async fn up(name: &str, limit: Duration) -> Self {
+        let one = ONE.lock().await;
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let state_file = directory.path().join("fleet.json");
-        let mut demo = Command::new(binary("demo"))
-            .args(["up", "--fleet", "compose", "--no-build", "--project", name])
-            .args(["--base-port", &free_ports(12).to_string(), "--state"])
-            .arg(&state_file)
-            .env("PROMETHEUS_IMAGE", "mesh-tests-prometheus")
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the demo can be started");
-        let state = eventually("the fleet comes up", limit, || {
-            let ended = demo.try_wait();
-            let read = std::fs::read(&state_file);
-            async move {
-                if let Ok(Some(status)) = ended {
-                    panic!("the demo ended instead of coming up: {status}");
-                }
-                Ok(serde_json::from_slice::<State>(&read?)?)
-            }
-        })
-        .await;
+        let mut demo = Started::spawn(
+            Command::new(binary("demo"))
+                .args(["up", "--fleet", "compose", "--no-build"])
+                .args(["--project", &own(name), "--state"])
+                .arg(&state_file)
+                .args(["--base-port", &free_ports(12).to_string()])
+                .env("PROMETHEUS_IMAGE", "mesh-tests-prometheus")
+                .stdin(Stdio::null()),
+        );
+        let state: State = written(&mut demo, &state_file, limit).await;
         let token = std::fs::read_to_string(&state.token_file).expect("the token was written");
         Self {
             demo,
@@ -301,6 +300,7 @@ impl DemoFleet {
             api: Api::new(&state.api, &token),
             state,
             _directory: directory,
+            _one: one,
         }
     }
 
@@ -310,7 +310,7 @@ impl DemoFleet {
     ///
     /// When the demo fails or anything is left.
     pub async fn down(mut self) -> anyhow::Result<()> {
-        let status = stop(&mut self.demo)?;
+        let status = self.demo.stop()?;
         ensure!(status.success(), "the demo ended with {status}");
         let left = self.project.left().await?;
         ensure!(left.is_empty(), "left behind: {left:?}");
@@ -318,8 +318,7 @@ impl DemoFleet {
     }
 }
 
-impl Drop for DemoFleet {
-    fn drop(&mut self) {
-        let _ = stop(&mut self.demo);
-    }
+/// A project's name that no other run of the tests has: whatever one of them left behind is in nobody's way.
+fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
 }

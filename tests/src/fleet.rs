@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use crate::{eventually, tool};
+use crate::{Started, eventually, tool};
 
 /// How long a fleet may take to come up, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(90);
@@ -17,11 +18,11 @@ const START: Duration = Duration::from_secs(90);
 /// A running fleet. Dropping it stops every process.
 #[derive(Debug)]
 pub struct Fleet {
-    demo: Child,
+    /// Processes that a test started again; they are not the demo's children. Stopped before the others.
+    restarted: Vec<Started>,
+    demo: Started,
     /// What `demo up` wrote about it.
     pub state: State,
-    /// Processes that a test started again; they are not the demo's children.
-    restarted: Vec<Child>,
     state_file: PathBuf,
     // Holds the state file; removed last.
     _directory: tempfile::TempDir,
@@ -108,27 +109,16 @@ impl Fleet {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let state_file = directory.path().join("fleet.json");
         let base_port = free_ports(3);
-        let mut demo = Command::new(binary("demo"))
-            .args(["up", "--state"])
-            .arg(&state_file)
-            .args(["--base-port", &base_port.to_string(), "--bin-dir"])
-            .arg(binaries())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the demo can be started");
-        let state = eventually("the fleet comes up", START, || {
-            let ended = demo.try_wait();
-            let read = std::fs::read(&state_file);
-            async move {
-                // A fleet that has failed will never write its file: stop asking.
-                if let Ok(Some(status)) = ended {
-                    panic!("the demo ended instead of coming up: {status}");
-                }
-                Ok(serde_json::from_slice::<State>(&read?)?)
-            }
-        })
-        .await;
+        let mut demo = Started::spawn(
+            Command::new(binary("demo"))
+                .args(["up", "--state"])
+                .arg(&state_file)
+                .args(["--base-port", &base_port.to_string(), "--bin-dir"])
+                .arg(binaries())
+                .args(arguments)
+                .stdin(Stdio::null()),
+        );
+        let state = written(&mut demo, &state_file, START).await;
         Self {
             demo,
             state,
@@ -244,7 +234,7 @@ impl Fleet {
         if let Some(directory) = &invocation.cwd {
             command.current_dir(directory);
         }
-        let child = command.spawn().expect("it starts again");
+        let child = Started::spawn(&mut command);
         self.state.pids.insert(name.to_owned(), child.id());
         self.restarted.push(child);
     }
@@ -265,7 +255,7 @@ impl Fleet {
     /// When the demo fails or anything is left.
     pub fn down(mut self) -> anyhow::Result<()> {
         let pids: Vec<u32> = self.state.pids.values().copied().collect();
-        let status = stop(&mut self.demo)?;
+        let status = self.demo.stop()?;
         ensure!(status.success(), "the demo ended with {status}");
         for pid in pids {
             ensure!(
@@ -281,24 +271,28 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for child in &mut self.restarted {
-            let _ = stop(child);
+/// What the demo writes about its fleet, when that is up.
+///
+/// # Panics
+///
+/// When the demo ends, or takes longer than `limit`.
+pub(crate) async fn written<T: DeserializeOwned>(
+    demo: &mut Started,
+    state_file: &Path,
+    limit: Duration,
+) -> T {
+    eventually("the fleet comes up", limit, || {
+        let ended = demo.ended();
+        let read = std::fs::read(state_file);
+        async move {
+            // A fleet that has failed will never write its file: stop asking.
+            if let Some(status) = ended {
+                panic!("the demo ended instead of coming up: {status}");
+            }
+            Ok(serde_json::from_slice(&read?)?)
         }
-        let _ = stop(&mut self.demo);
-    }
-}
-
-/// Ctrl-C, and the end of it.
-pub(crate) fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
-    if let Some(status) = child.try_wait()? {
-        return Ok(status);
-    }
-    Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()?;
-    Ok(child.wait()?)
+    })
+    .await
 }
 
 /// Where cargo put the programs: beside the directory of this test's own.

@@ -3,15 +3,17 @@
 //! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would, and
 //! [`compose::Project`] has fleets in containers; [`load::Load`] keeps requests coming while a test does something
 //! to them; [`tool`] runs the programs that others wrote and that judge us: curl, openssl, promtool, Prometheus;
-//! [`browser::Browser`] is a real browser. Each file in `tests/` holds the mesh to one promise.
+//! [`browser::Browser`] is a real browser; [`Started`] is a program that ends with its test. Each file in `tests/` holds the mesh to one promise.
 
 pub mod browser;
 pub mod compose;
 pub mod fleet;
 pub mod load;
+mod started;
 pub mod tool;
 
 pub use fleet::Fleet;
+pub use started::Started;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -39,7 +41,9 @@ where
 {
     let deadline = Instant::now() + limit;
     loop {
-        match ask().await {
+        // Who never answers is out of time too.
+        let asked = tokio::time::timeout(limit, ask()).await;
+        match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("there is no answer"))) {
             Ok(answer) => return answer,
             Err(reason) if Instant::now() >= deadline => {
                 panic!("{what}: not within {limit:?}: {reason:#}")

@@ -11,10 +11,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use mesh_tests::load::Load;
-use mesh_tests::{Fleet, eventually, tool};
+use mesh_tests::{Fleet, Started, eventually, tool};
 
 const APP: &str = "webapp-experimental";
 const AGENT: &str = "webapp-experimental-agent";
+/// How long an agent and its app may take to end, once they are asked or have nothing more to do.
+const END: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_comes_and_goes_under_load_without_a_failed_request() {
@@ -25,11 +27,11 @@ async fn an_app_comes_and_goes_under_load_without_a_failed_request() {
     load.more(100).await;
     for _ in 0..2 {
         let invocation = &fleet.state.commands[APP];
-        let mut child = run(&fleet, &[], &invocation.argv)
-            .envs(&invocation.env)
-            .current_dir(invocation.cwd.as_ref().unwrap())
-            .spawn()
-            .unwrap();
+        let mut child = Started::spawn(
+            run(&fleet, &[], &invocation.argv)
+                .envs(&invocation.env)
+                .current_dir(invocation.cwd.as_ref().unwrap()),
+        );
         eventually("it gets its share", Duration::from_secs(30), || async {
             let requests =
                 tool::run("curl", &["-sS", "--fail", &fleet.state.metrics[AGENT]]).await?;
@@ -42,8 +44,7 @@ async fn an_app_comes_and_goes_under_load_without_a_failed_request() {
         tool::run("kill", &["-TERM", &child.id().to_string()])
             .await
             .unwrap();
-        let status = tokio::task::spawn_blocking(move || child.wait()).await;
-        assert_eq!(status.unwrap().unwrap().code(), Some(0));
+        assert_eq!(child.end(END).await.code(), Some(0));
         load.more(100).await;
     }
     let tally = load.stop().await;
@@ -58,7 +59,9 @@ async fn a_job_reaches_the_mesh_at_once_and_its_end_is_the_agents() {
 
     // The first request of a cold app, by no more than the environment that it was given.
     let script = "env | grep ^MESH_ && exit 9; exec curl -sS --fail http://fleetman-webapp/";
-    let job = finish(run(&fleet, &[], &sh(script)).env("MESH_JOIN_TOKEN", "secret")).await;
+    let mut job = run(&fleet, &[], &sh(script));
+    job.env("MESH_JOIN_TOKEN", "secret");
+    let job = finish(job).await;
     assert!(job.status.success(), "{job:?}");
     assert!(
         String::from_utf8_lossy(&job.stdout).contains("<title>"),
@@ -66,10 +69,10 @@ async fn a_job_reaches_the_mesh_at_once_and_its_end_is_the_agents() {
     );
 
     for (script, code) in [("exit 7", 7), ("kill -9 $$", 137)] {
-        let job = finish(&mut run(&fleet, &[], &sh(script))).await;
+        let job = finish(run(&fleet, &[], &sh(script))).await;
         assert_eq!(job.status.code(), Some(code), "{job:?}");
     }
-    let job = finish(&mut run(&fleet, &[], &["no-such-program".to_owned()])).await;
+    let job = finish(run(&fleet, &[], &["no-such-program".to_owned()])).await;
     assert_eq!(job.status.code(), Some(127), "{job:?}");
     assert!(
         String::from_utf8_lossy(&job.stderr).contains("no-such-program"),
@@ -90,10 +93,9 @@ async fn signals_reach_the_app_and_a_deaf_one_is_killed_in_time() {
         while :; do sleep 0.1; done
     "#;
     let words = ["sh", "-c", script].map(str::to_owned);
-    let mut child = run(&fleet, &["--drain-timeout", "2s"], &words)
-        .env("DIR", directory.path())
-        .spawn()
-        .unwrap();
+    let mut child = Started::spawn(
+        run(&fleet, &["--drain-timeout", "2s"], &words).env("DIR", directory.path()),
+    );
     let pid = child.id().to_string();
     written(&file("up")).await;
     for name in ["HUP", "USR1", "USR2", "WINCH", "TERM"] {
@@ -102,8 +104,7 @@ async fn signals_reach_the_app_and_a_deaf_one_is_killed_in_time() {
             .unwrap();
         written(&file(name)).await;
     }
-    let status = tokio::task::spawn_blocking(move || child.wait()).await;
-    assert_eq!(status.unwrap().unwrap().code(), Some(137));
+    assert_eq!(child.end(END).await.code(), Some(137));
 }
 
 async fn written(file: &Path) {
@@ -146,16 +147,11 @@ fn run(fleet: &Fleet, flags: &[&str], app: &[String]) -> Command {
     command
 }
 
-async fn finish(command: &mut Command) -> Output {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
-    tokio::time::timeout(Duration::from_secs(60), output)
+async fn finish(command: Command) -> Output {
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).output();
+    tokio::time::timeout(END, output)
         .await
         .expect("it ends")
-        .unwrap()
         .unwrap()
 }
