@@ -4,7 +4,8 @@
 //! of all of them, in one [`Cells`] per worker: an update is a handful of additions to memory that no other
 //! worker writes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -260,7 +261,12 @@ pub(crate) struct Count(AtomicU64);
 
 impl Count {
     pub(crate) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Relaxed);
+        self.0.fetch_add(more, Release);
+    }
+
+    /// Whoever reads two counts sees of the second all that was there before what it has seen of the first.
+    fn get(&self) -> u64 {
+        self.0.load(Acquire)
     }
 }
 
@@ -369,14 +375,11 @@ impl Series {
             totals.duration.gather(&cells.duration);
             totals.request_bytes.gather(&cells.request_bytes);
             totals.response_bytes.gather(&cells.response_bytes);
-            for (total, count) in [
-                (&mut totals.opened, &cells.opened),
-                (&mut totals.closed, &cells.closed),
-                (&mut totals.received, &cells.received),
-                (&mut totals.sent, &cells.sent),
-            ] {
-                *total += count.0.load(Relaxed);
-            }
+            // In this order nothing is closed that was not opened; it would stay open for ever to whoever counts.
+            totals.closed += cells.closed.get();
+            totals.opened += cells.opened.get();
+            totals.received += cells.received.get();
+            totals.sent += cells.sent.get();
         }
         totals
     }
