@@ -246,15 +246,11 @@ fn the_example_graph_comes_out_equal() -> Result<()> {
     for reporter in [Reporter::Source, Reporter::Destination] {
         for (ends, responses, milliseconds, bytes) in http {
             let report = reported(reporter, ends, "http", responses, (milliseconds, bytes));
-            window.record(end, "one life", &report);
+            window.record(end, 1, &report);
         }
         let bytes = (0, 1024 * 60);
         let ends = [&plain_cart, &database];
-        window.record(
-            end,
-            "one life",
-            &reported(reporter, ends, "tcp", (0, "-", 0), bytes),
-        );
+        window.record(end, 1, &reported(reporter, ends, "tcp", (0, "-", 0), bytes));
     }
     let pairs = [
         ("namespaces", "shop"),
