@@ -9,10 +9,11 @@ mod tests;
 pub(crate) mod words;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::store::Action;
 
@@ -153,6 +154,8 @@ struct Shared {
     /// Oldest first.
     kept: Mutex<VecDeque<Event>>,
     last: watch::Sender<u64>,
+    /// Until when those who were there before the start are coming back.
+    resumes_until: OnceLock<Instant>,
 }
 
 impl Events {
@@ -168,6 +171,7 @@ impl Events {
             shared: Arc::new(Shared {
                 kept: Mutex::default(),
                 last: watch::Sender::new(before),
+                resumes_until: OnceLock::new(),
             }),
         }
     }
@@ -189,6 +193,17 @@ impl Events {
     #[must_use]
     pub(crate) fn last(&self) -> watch::Receiver<u64> {
         self.shared.last.subscribe()
+    }
+
+    /// From now on, for this long, those who were there before the start come back.
+    fn resumes_for(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        self.shared.resumes_until.get_or_init(|| until);
+    }
+
+    fn is_resuming(&self) -> bool {
+        let until = self.shared.resumes_until.get();
+        until.is_some_and(|until| Instant::now() < *until)
     }
 
     fn record_at(&self, now: SystemTime, kind: EventKind, subject: &str, message: &str) {

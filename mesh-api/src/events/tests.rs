@@ -1,5 +1,9 @@
 //! The list's promises: bounded, readable when something flaps, followed without gaps.
 
+use std::collections::BTreeMap;
+
+use mesh_xds::node::{NodeMetadata, ProxyKind};
+
 use super::*;
 
 const START: Duration = Duration::from_secs(1_000_000);
@@ -135,4 +139,42 @@ fn one_large_write_is_one_event() {
             "Service shop/s0 was created over the config API",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_after_a_restart_is_counted_in_one_event() {
+    let node = |name: &str| NodeMetadata {
+        kind: ProxyKind::Sidecar,
+        address: String::new(),
+        namespace: "shop".to_owned(),
+        workload_group: String::new(),
+        workload_name: name.to_owned(),
+        app_ports: BTreeMap::new(),
+        plain_listener: false,
+        listen_services: false,
+        metrics_address: String::new(),
+        version: String::new(),
+    };
+    let events = Events::new();
+    events.started(3, 2);
+    events.connected(&node("web-1"));
+    events.connected(&node("web-2"));
+    tokio::time::advance(crate::registry::GRACE).await;
+    events.connected(&node("web-3"));
+    let told: Vec<(String, u32)> = events
+        .since(0)
+        .into_iter()
+        .map(|event| (event.subject, event.count))
+        .collect();
+    let expected = [("mesh-api", 1), ("mesh-api", 2), ("shop/web-3", 1)];
+    assert_eq!(
+        told,
+        expected.map(|(subject, count)| (subject.to_owned(), count))
+    );
+
+    // At the first start there is nobody to come back.
+    let events = Events::new();
+    events.started(3, 0);
+    events.connected(&node("web-1"));
+    assert_eq!(subjects(&events), ["mesh-api", "shop/web-1"]);
 }

@@ -21,6 +21,9 @@ impl Events {
     /// mesh-api has started, with what it had before.
     pub(crate) fn started(&self, objects: usize, instances: usize) {
         let version = env!("CARGO_PKG_VERSION");
+        if instances > 0 {
+            self.resumes_for(GRACE);
+        }
         let grace = match instances {
             0 => String::new(),
             _ => format!("; who is not back within {} s is told", GRACE.as_secs()),
@@ -110,8 +113,16 @@ impl Events {
         self.record(EventKind::WorkloadRefused, &peer.to_string(), &message);
     }
 
-    /// A proxy has its discovery stream.
+    /// A proxy has its discovery stream. When mesh-api has just come back, they all do: that is one event,
+    /// which is counted.
     pub(crate) fn connected(&self, node: &NodeMetadata) {
+        if self.is_resuming() {
+            let message = format!(
+                "proxies are connected again after mesh-api's start, the latest is {}",
+                proxy(node)
+            );
+            return self.record(EventKind::ProxyConnected, SELF, &message);
+        }
         let message = format!("{} is connected and follows the configuration", proxy(node));
         self.record(EventKind::ProxyConnected, &subject_of(node), &message);
     }
