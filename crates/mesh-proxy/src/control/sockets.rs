@@ -151,10 +151,15 @@ impl Sockets {
                     self.bound.insert(key, bound);
                 }
                 Err(reason) => {
-                    let tries = self.failed.get(&key).map_or(0, |failed| failed.tries);
+                    let before = self.failed.get(&key);
+                    let tries = before.map_or(0, |failed| failed.tries);
                     let pause = FIRST_RETRY * 2_u32.saturating_pow(tries.min(16));
                     let again = now + pause.min(LAST_RETRY);
-                    tracing::warn!(listener = %spec.name, %reason, "cannot listen; trying again");
+                    if before.is_some_and(|failed| failed.reason == reason) {
+                        tracing::debug!(listener = %spec.name, %reason, "still cannot listen");
+                    } else {
+                        tracing::warn!(listener = %spec.name, %reason, "cannot listen; trying again");
+                    }
                     rejections.push(Rejection {
                         name: spec.name.to_string(),
                         reason: reason.clone(),
