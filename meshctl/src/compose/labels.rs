@@ -63,6 +63,11 @@ pub(super) fn read(service: &Node) -> Result<Option<Labels>, Refusal> {
         }
     } else {
         for item in labels.items() {
+            if item.is_map() {
+                return Err(item.refuse(
+                    "a label in a list is one text, NAME=VALUE; write = in place of the colon, or leave out the dashes",
+                ));
+            }
             let text = item.text().unwrap_or_default();
             let (key, value) = match text.split_once('=') {
                 Some((key, value)) => (key, Some(value.to_owned())),
@@ -274,5 +279,10 @@ mod tests {
             assert!(error.contains(hint), "{wrong}: {error}");
             assert!(error.starts_with("1:"), "{error}");
         }
+        let error = labels("labels:\n- mesh.service: a\n- mesh.port: 80\n").unwrap_err();
+        assert!(
+            error.starts_with("2:3: ") && error.contains("NAME=VALUE"),
+            "{error}"
+        );
     }
 }
