@@ -135,7 +135,8 @@ fn agent(member: &Member<'_>, redirected: bool) -> Service {
     ]);
     agent.environment(&variables);
     agent.line(1, format!("volumes: [\"{}:{state}\"]", volume_name(member)));
-    agent.depends_on(&[(member.name, "started"), (JOIN, "completed_successfully")]);
+    // `up --wait` takes the end of a service for a failure, unless another one waits for its success.
+    agent.depends_on(&[(member.name, "started"), (CONFIG, "completed_successfully")]);
     agent
 }
 

@@ -131,6 +131,24 @@ fn the_published_port_leads_to_the_agent_in_every_form() {
     assert_eq!(injected.warnings.len(), 1);
 }
 
+/// `up --wait` takes the end of a service for a failure, unless another one waits for its success.
+#[test]
+fn who_ends_is_waited_for() {
+    for (file, text) in fixtures() {
+        let injected = goes_and_comes(&text);
+        let tree = yaml::read(&injected.text).unwrap();
+        let services = tree.root.get("services").unwrap().merged();
+        for ending in ["mesh-join", "mesh-config"] {
+            let waits = services.iter().any(|(_, _, service)| {
+                let needed = service.get("depends_on").and_then(|all| all.get(ending));
+                needed.and_then(|needed| needed.get("condition")?.text())
+                    == Some("service_completed_successfully")
+            });
+            assert!(waits, "{}: {ending}", file.display());
+        }
+    }
+}
+
 #[test]
 fn a_service_knows_the_others_of_its_namespace_by_name() {
     let address = |host: &str| mesh_config::service_address(host).to_string();
