@@ -69,7 +69,7 @@ async fn a_browser_follows_the_mesh() {
     // A lease runs ten seconds; then the page says it.
     fleet.kill("webapp-original-agent").await;
     let gone = "document.getElementById('happened').textContent.includes('webapp-original (default) is gone')";
-    becomes_true(&mut browser, gone, Duration::from_secs(20)).await;
+    becomes_true(&mut browser, gone, patience).await;
     let marked = "[...document.querySelectorAll('#graph .badge-text')].some(badge => badge.textContent === 'gone')";
     becomes_true(&mut browser, marked, patience).await;
 
