@@ -49,13 +49,17 @@ impl MeshCa {
 
     /// A new token for a process that runs with an expired certificate, if somebody has put one
     /// into the token's file since.
-    fn fresh_token(&self) -> Option<Invitation> {
-        let invitation = match &self.settings.token {
-            Some(file @ JoinToken::File(_)) => file.read().ok()?,
-            _ => return None,
+    fn fresh_token(&self) -> Result<Invitation, String> {
+        let helps = "only a new join token helps";
+        let Some(file @ JoinToken::File(_)) = &self.settings.token else {
+            return Err(helps.to_owned());
         };
+        let invitation = file.read().map_err(|error| format!("{helps}: {error}"))?;
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        (refused.as_ref() != Some(&invitation.token)).then_some(invitation)
+        if refused.as_ref() == Some(&invitation.token) {
+            return Err(helps.to_owned());
+        }
+        Ok(invitation)
     }
 
     async fn rejoin(
@@ -82,10 +86,7 @@ impl MeshCa {
 impl Authority for MeshCa {
     async fn renew(&self, csr: Vec<u8>) -> Result<SignedCertificate, String> {
         if self.identity.not_after() <= SystemTime::now() {
-            return match self.fresh_token() {
-                Some(invitation) => self.rejoin(invitation, csr).await,
-                None => Err("only a new join token helps".to_owned()),
-            };
+            return self.rejoin(self.fresh_token()?, csr).await;
         }
         let channel = grpc::connect(&self.settings.ca_address, self.tls.clone())
             .await

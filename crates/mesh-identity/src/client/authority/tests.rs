@@ -140,6 +140,9 @@ async fn with_an_expired_one_a_new_token_in_the_file_is_tried_and_each_once() {
 
     let error = ask(&client).await.expect_err("there is no file");
     assert!(error.contains("new join token"), "{error}");
+    std::fs::write(&file, "{").expect("written");
+    let error = ask(&client).await.expect_err("half a token");
+    assert!(error.contains("its JSON is wrong at line 1"), "{error}");
     std::fs::write(&file, "used\n").expect("written");
     let error = ask(&client).await.expect_err("it was used to join");
     assert!(
