@@ -14,7 +14,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use prometheus::IntCounterVec;
 
 use crate::token::{Token, hex};
@@ -24,6 +24,13 @@ const COOKIE: &str = "mesh-api";
 
 /// Paths that say nothing but whether the program runs.
 const OPEN: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// Headers with which proxies say that a request comes from somebody else.
+const PASSED_ON: [HeaderName; 3] = [
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+];
 
 /// At most one line of the log about wrong tokens in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -202,9 +209,11 @@ pub(crate) fn is_open(method: &Method, uri: &Uri) -> bool {
     method.is_safe() && OPEN.contains(&uri.path())
 }
 
-/// Whether the client is on this machine, in this network namespace. Nobody whose address is unknown is.
-pub(crate) fn is_loopback(peer: Option<SocketAddr>) -> bool {
-    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+/// Whether the client is on this machine, in this network namespace. Nobody whose address is unknown is, nor
+/// whoever sends requests through a proxy that says so.
+pub(crate) fn is_near(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
+    let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(name));
+    !passed_on && peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 /// Takes the same time wherever the difference is, and whatever the lengths are.

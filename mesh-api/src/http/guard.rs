@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use mesh_process::guard::{self, Foreign};
 
-use super::access::{Access, Denied, is_loopback, is_open};
+use super::access::{Access, Denied, is_near, is_open};
 use super::status::{ApiError, Reason};
 
 /// Lets through who may. Answers are never taken for something that they do not say they are, and no link
@@ -39,7 +39,7 @@ pub(crate) async fn guarded(
 fn check(access: &Access, request: &Request) -> Result<Option<HeaderValue>, Refusal> {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let peer = (request.extensions().get::<ConnectInfo<SocketAddr>>()).map(|info| info.0);
-    let near = is_loopback(peer);
+    let near = is_near(peer, headers);
     let deny = |denied| {
         access.refuse(denied, peer);
         Refusal::Denied(denied)

@@ -187,3 +187,19 @@ async fn a_browser_trades_the_token_for_a_cookie_that_reads() {
     assert_eq!(api.store.view().config.len(), 0);
     assert_eq!(api.refusals("read_only"), 5);
 }
+
+#[tokio::test]
+async fn a_proxy_on_this_machine_does_not_make_its_clients_near() {
+    let api = Api::new();
+    let near = "127.0.0.1:1";
+    for passed_on in ["x-forwarded-for", "forwarded", "via"] {
+        let mut headers = vec![(passed_on, "10.1.2.3")];
+        let answer = api.from(near, "GET", "/apis", &headers).await;
+        assert_eq!(answer.code, 401, "{passed_on}");
+        let bearer = bearer();
+        headers.push(("authorization", bearer.as_str()));
+        let answer = api.from(near, "GET", "/apis", &headers).await;
+        assert_eq!(answer.code, 200, "{passed_on}");
+    }
+    assert_eq!(api.refusals("no_token"), 3);
+}
