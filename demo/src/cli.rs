@@ -71,6 +71,10 @@ pub(crate) struct FleetArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub(crate) leaf_lifetime: String,
 
+    /// OTLP/gRPC collector to which the proxies send a span for each request, for example http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+
     /// In containers: the name of the Compose project, by which its containers, networks and volumes are known
     #[arg(long, value_name = "NAME", value_parser = project, default_value = "mesh-demo")]
     pub(crate) project: String,

@@ -132,6 +132,7 @@ impl Args {
             listen_admin: self.proxy.listen_admin,
             listen_metrics: self.proxy.listen_metrics,
             listen_ready: self.proxy.listen_ready,
+            tracing: self.proxy.tracing(self.common.otlp_endpoint()),
         })
     }
 }

@@ -63,6 +63,16 @@ pub struct CommonArgs {
     pub addresses_file: Option<PathBuf>,
 }
 
+impl CommonArgs {
+    /// The collector, if there is one: a variable that is set to nothing, as Compose files do, names none.
+    #[must_use]
+    pub fn otlp_endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint
+            .as_deref()
+            .filter(|endpoint| !endpoint.is_empty())
+    }
+}
+
 /// Why arguments could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
@@ -278,6 +288,17 @@ mod tests {
         let sample = load_with("name: from-file\npath: from-file\n", &["--name", "typed"]).unwrap();
         assert_eq!(sample.name, "typed");
         assert_eq!(sample.path, std::env::var("PATH").ok());
+    }
+
+    #[test]
+    fn an_empty_endpoint_names_no_collector() {
+        let endpoint = |value| {
+            let sample = load_with("", &["--otlp-endpoint", value]).unwrap();
+            sample.common.otlp_endpoint().map(str::to_owned)
+        };
+        assert_eq!(endpoint(""), None);
+        let url = "http://traces:4317";
+        assert_eq!(endpoint(url).as_deref(), Some(url));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, reload};
@@ -119,9 +119,8 @@ pub fn init(service: &'static str, args: &CommonArgs) -> Result<Logs, LogsError>
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let spans = args
-        .otlp_endpoint
-        .as_deref()
-        .map(|endpoint| span_exporter(service, endpoint))
+        .otlp_endpoint()
+        .map(|endpoint| span_provider(service, endpoint))
         .transpose()?;
     let export = spans
         .as_ref()
@@ -138,15 +137,24 @@ pub fn init(service: &'static str, args: &CommonArgs) -> Result<Logs, LogsError>
     Ok(Logs { spans })
 }
 
-fn span_exporter(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, LogsError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
+/// What sends spans to an OTLP/gRPC collector. Connects when there is something to send; call it inside the runtime.
+///
+/// # Errors
+///
+/// [`LogsError::Otlp`] if that is no endpoint.
+pub fn span_exporter(endpoint: &str) -> Result<impl SpanExporter + use<>, LogsError> {
+    opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
         .map_err(|error| LogsError::Otlp {
             given: endpoint.to_owned(),
             reason: error.to_string(),
-        })?;
+        })
+}
+
+fn span_provider(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, LogsError> {
+    let exporter = span_exporter(endpoint)?;
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_resource(Resource::builder().with_service_name(service).build())

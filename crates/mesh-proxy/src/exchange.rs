@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use crate::grpc;
 use crate::peer::{Peer, Progress, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
-use crate::telemetry::{AccessLog, Carried, Ends, Facts, Measures};
+use crate::telemetry::{AccessLog, Carried, Ends, Facts, Measures, Span};
 use crate::upstream::{Lease, Meter, Outgoing};
 use crate::worker::Worker;
 
@@ -55,6 +56,8 @@ pub(crate) struct Exchange {
     flags: Flags,
     response_bytes: u64,
     log: Option<Box<AccessLog>>,
+    /// If its trace is kept.
+    span: Option<Box<Span>>,
 }
 
 /// What answers a request.
@@ -94,6 +97,7 @@ impl Exchange {
             flags: Flag::ClientGone.into(),
             response_bytes: 0,
             log: AccessLog::begin(request, &peer),
+            span: None,
             worker,
             peer,
             standing,
@@ -147,6 +151,13 @@ impl Exchange {
     pub(crate) fn identified(&mut self, headers: &HeaderMap) {
         if let Some(log) = &mut self.log {
             log.request_id = headers.get(REQUEST_ID).cloned();
+        }
+    }
+
+    /// Takes the request into its trace, if anybody collects spans; otherwise what it says of one goes on as it is.
+    pub(crate) fn traced(&mut self, head: &mut Parts, authority: &HeaderValue) {
+        if let Some(tracer) = self.worker.recorder.tracer() {
+            self.span = tracer.begin(head, authority, &self.peer, &self.standing.listener);
         }
     }
 
@@ -309,6 +320,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.started);
+        let span = self.span.take();
         let body = self.request_body.as_deref().map_or(0, Meter::bytes);
         let measures = Measures {
             duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -324,6 +336,10 @@ impl Drop for Exchange {
                 self.cluster.as_deref(),
                 self.endpoint.as_deref(),
             );
+        }
+        if let (Some(span), Some(tracer)) = (span, self.worker.recorder.tracer()) {
+            let (cluster, endpoint) = (self.cluster.as_deref(), self.endpoint.as_deref());
+            tracer.end(span, &facts, measures, elapsed, cluster, endpoint);
         }
         // A response that came to its end in peace leaves its connection fit for the next request.
         if let Some(lease) = self.lease.take()

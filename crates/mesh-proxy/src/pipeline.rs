@@ -49,6 +49,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     // Before routing: what a client may not say must not steer either.
     headers::request(&mut head, x.origin());
     x.identified(&head.headers);
+    x.traced(&mut head, &authority);
 
     let question = Question {
         authority: authority.to_str().unwrap_or_default(),

@@ -46,6 +46,10 @@ pub struct ProxyArgs {
     /// Threads that serve requests [default: one a core]
     #[arg(long, env = "MESH_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+
+    /// Share of the traces begun here that are kept, with --otlp-endpoint; a caller's decision is respected
+    #[arg(long, env = "MESH_TRACE_SAMPLING", value_name = "PERCENT", value_parser = percent, default_value = "1")]
+    pub trace_sampling: f64,
 }
 
 impl ProxyArgs {
@@ -54,6 +58,15 @@ impl ProxyArgs {
     pub fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.workers.map_or_else(cores, usize::from)
+    }
+
+    /// How requests are traced, if there is a collector.
+    #[must_use]
+    pub fn tracing(&self, otlp_endpoint: Option<&str>) -> Option<Tracing> {
+        otlp_endpoint.map(|endpoint| Tracing {
+            endpoint: endpoint.to_owned(),
+            sampling: self.trace_sampling,
+        })
     }
 }
 
@@ -83,6 +96,17 @@ pub struct Settings {
     pub listen_metrics: SocketAddr,
     /// Readiness.
     pub listen_ready: SocketAddr,
+    /// How requests are traced; not at all without.
+    pub tracing: Option<Tracing>,
+}
+
+/// How requests are traced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// URL of the OTLP/gRPC collector.
+    pub endpoint: String,
+    /// How many of a hundred traces that begin here are kept.
+    pub sampling: f64,
 }
 
 /// What a proxy is for.
@@ -293,6 +317,17 @@ fn host_and_port(text: &str) -> Result<String, InvalidSetting> {
         })
 }
 
+/// Reads a share of a hundred.
+fn percent(text: &str) -> Result<f64, InvalidSetting> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (0.0..=100.0).contains(number))
+        .ok_or_else(|| InvalidSetting {
+            given: text.to_owned(),
+            expected: "write a number from 0 to 100, for example 0.1",
+        })
+}
+
 /// Reads where the admin interface listens.
 fn admin(text: &str) -> Result<SocketAddr, InvalidSetting> {
     let expected = "the admin interface asks nobody who they are: give a loopback address, for example \
@@ -406,6 +441,7 @@ mod tests {
                 listen_admin: ([127, 0, 0, 1], 15000).into(),
                 listen_metrics: listen.parse().unwrap(),
                 listen_ready: ([0, 0, 0, 0], 15021).into(),
+                tracing: None,
             };
             settings.node().metrics_address
         };
@@ -422,6 +458,16 @@ mod tests {
                 expected,
                 "{listen} {advertised}"
             );
+        }
+    }
+
+    #[test]
+    fn a_share_is_one_of_a_hundred() {
+        assert_eq!(percent("0.5"), Ok(0.5));
+        assert_eq!([percent("0"), percent("100")], [Ok(0.0), Ok(100.0)]);
+        for text in ["", "-1", "100.1", "NaN", "inf", "1%"] {
+            let error = percent(text).unwrap_err().to_string();
+            assert!(error.contains("from 0 to 100"), "{error}");
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_identity::{Identity, disk, grpc};
+use mesh_process::logs::{self, LogsError};
 use mesh_process::{BindError, Process, Shutdown};
 use mesh_xds::{Workload, mesh};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +71,9 @@ pub enum StartError {
     /// A metric exists already in the process's registry.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Spans(#[from] LogsError),
     /// A worker's thread could not be made.
     #[error("cannot start the workers: {0}")]
     Workers(io::Error),
@@ -86,9 +90,10 @@ pub struct Running {
     settings: Settings,
     workers: Workers,
     registration: Option<JoinHandle<()>>,
-    /// The control loop, the report and the servers of metrics, health and admin, each with its stop.
+    /// The control loop, the report, the export of spans and the servers of metrics, health and admin, each with its stop.
     control: Task,
     report: Task,
+    spans: Option<Task>,
     servers: Vec<Task>,
 }
 
@@ -158,7 +163,10 @@ pub async fn start(
         Role::Gateway(gateway) => Places::Mapped(gateway.port_map.clone()),
     };
 
-    let telemetry = Telemetry::new(&process.registry)?;
+    let exporter = settings.tracing.as_ref();
+    let exporter = exporter.map(|tracing| logs::span_exporter(&tracing.endpoint));
+    let exporter = exporter.transpose()?;
+    let (telemetry, spans) = Telemetry::traced(&process.registry, settings.tracing.as_ref())?;
     let freshness = watch::Sender::new(Freshness::Never);
     let metrics = Metrics::register(&process.registry, identity.clone(), freshness.subscribe())?;
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
@@ -171,6 +179,10 @@ pub async fn start(
     .map_err(StartError::Workers)?;
 
     let node = settings.node().to_node();
+    let spans = spans.zip(exporter).map(|(spans, exporter)| {
+        let node = node.id.clone();
+        Task::spawn(|stop| spans.export(exporter, node, stop))
+    });
     let parts = Parts {
         context: Context {
             identity: identity.clone(),
@@ -239,6 +251,7 @@ pub async fn start(
         registration,
         control,
         report,
+        spans,
         servers: servers.into(),
     })
 }
@@ -309,6 +322,9 @@ impl Running {
     pub async fn end(self, deadline: Duration) {
         self.workers.drain(deadline).await;
         self.report.end().await;
+        if let Some(spans) = self.spans {
+            spans.end().await;
+        }
         self.control.end().await;
         for server in self.servers {
             // Somebody may keep a connection open to look at metrics; the end is not theirs to delay.

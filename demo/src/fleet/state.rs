@@ -178,6 +178,7 @@ mod tests {
                 .find_map(|base| Ports::choose(base, purposes()).ok())
                 .expect("of 333 bases one is free"),
             leaf_lifetime: "24h".to_owned(),
+            otlp_endpoint: None,
         };
         std::fs::create_dir(&layout.logs).unwrap();
         let mut spec = layout.ca();

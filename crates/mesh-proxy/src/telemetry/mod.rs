@@ -2,13 +2,14 @@
 //!
 //! `series.rs` has one label set and its numbers, `recorder.rs` each worker's way to them,
 //! `export.rs` the Prometheus families, `edges.rs` the reports, `access_log.rs` the line per request or session.
-//! Only `exchange.rs` and `session.rs` record.
+//! `trace/` has the spans, if somebody collects them. Only `exchange.rs` and `session.rs` record.
 
 mod access_log;
 mod edges;
 mod export;
 mod recorder;
 mod series;
+mod trace;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +19,13 @@ use mesh_xds::Workload;
 use mesh_xds::mesh::EdgeDelta;
 use prometheus::{IntCounterVec, Opts};
 
+use crate::settings::Tracing;
 use crate::snapshot::{ServiceName, Snapshot};
 
 pub(crate) use access_log::{AccessLog, SessionLine};
 pub(crate) use recorder::{Ends, Facts, Recorder};
 pub(crate) use series::{Carried, Cells, Labels, Measures, Series};
+pub(crate) use trace::{Span, Spans};
 
 /// How long a series outlives the configuration that names it: longer than scrapers look back.
 const GRACE: Duration = Duration::from_secs(600);
@@ -35,6 +38,8 @@ pub struct Telemetry {
     series: Mutex<HashMap<Labels, Arc<Series>>>,
     /// The last edges of series that are gone.
     unsent: Mutex<Vec<EdgeDelta>>,
+    /// None if nobody collects spans.
+    tracer: Option<trace::Tracer>,
 }
 
 impl Telemetry {
@@ -44,6 +49,25 @@ impl Telemetry {
     ///
     /// If the registry has these metrics already.
     pub fn new(registry: &prometheus::Registry) -> Result<Arc<Self>, prometheus::Error> {
+        Self::with_tracer(registry, None)
+    }
+
+    /// [`Self::new`], with the spans that are to be exported if requests are traced.
+    pub(crate) fn traced(
+        registry: &prometheus::Registry,
+        tracing: Option<&Tracing>,
+    ) -> Result<(Arc<Self>, Option<Spans>), prometheus::Error> {
+        let Some(tracing) = tracing else {
+            return Ok((Self::new(registry)?, None));
+        };
+        let (tracer, spans) = trace::Tracer::new(tracing.sampling, registry)?;
+        Ok((Self::with_tracer(registry, Some(tracer))?, Some(spans)))
+    }
+
+    fn with_tracer(
+        registry: &prometheus::Registry,
+        tracer: Option<trace::Tracer>,
+    ) -> Result<Arc<Self>, prometheus::Error> {
         let refused = Opts::new(
             "mesh_connections_refused_total",
             "Connections that were closed before their first request, by listener and reason.",
@@ -52,6 +76,7 @@ impl Telemetry {
             refused: IntCounterVec::new(refused, &["listener", "reason"])?,
             series: Mutex::default(),
             unsent: Mutex::default(),
+            tracer,
         });
         registry.register(Box::new(telemetry.refused.clone()))?;
         registry.register(Box::new(export::Families::new(telemetry.clone())?))?;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use mesh_xds::Workload;
 
 use super::series::{Carried, Cells, Labels, Measures, Security};
+use super::trace::Tracer;
 use super::{Telemetry, lock};
 use crate::fail::Flags;
 use crate::snapshot::{Direction, ServiceName};
@@ -182,6 +183,11 @@ impl Recorder {
         };
         entries.insert(key, entry);
         result
+    }
+
+    /// Who takes requests into their traces, if anybody collects spans.
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.telemetry.tracer.as_ref()
     }
 
     /// Counts a connection that came to nothing at a listener.

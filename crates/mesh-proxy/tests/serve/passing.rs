@@ -168,6 +168,35 @@ async fn what_belongs_to_a_hop_does_not_pass() {
 }
 
 #[tokio::test]
+async fn what_a_request_says_of_its_trace_passes_as_it_is_if_nobody_collects_spans() {
+    let app = mirror().await;
+    let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));
+    let said = [
+        ("traceparent", "not even one"),
+        ("tracestate", "a=1"),
+        ("b3", "1"),
+        ("x-b3-traceid", "1"),
+    ];
+    let mut request = Request::get("/").header("host", "web");
+    for (name, value) in said {
+        request = request.header(name, value);
+    }
+    let mut client = Client::http1(proxy.address).await;
+    let answer = client
+        .ask(request.body(nothing()).expect("a request"))
+        .await;
+    for (name, value) in said {
+        assert_eq!(answer.header(name), value);
+    }
+    let request = Request::get("/").header("host", "web");
+    let answer = client
+        .ask(request.body(nothing()).expect("a request"))
+        .await;
+    assert!(!answer.headers.contains_key("traceparent"));
+    proxy.finish().await;
+}
+
+#[tokio::test]
 async fn cookies_in_crumbs_become_one_line() {
     let app = mirror().await;
     let proxy = Proxy::start(Setup::outbound().to(vec![endpoint(app.address, "v1")]));

@@ -78,8 +78,10 @@ impl Compose {
             ("MESH_DEMO_PORT_PROMETHEUS", prometheus.0.to_string()),
             ("MESH_DEMO_LEAF_LIFETIME", args.leaf_lifetime.clone()),
         ];
+        let collector = args.otlp_endpoint.clone();
         let env: BTreeMap<String, String> = env
             .into_iter()
+            .chain(collector.map(|url| ("MESH_OTLP_ENDPOINT", url)))
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         let project = Project::new(compose, &args.project, &file, env);

@@ -6,7 +6,7 @@ use super::containers::ONE_SHOTS;
 use super::images::IMAGES;
 use super::*;
 use crate::fleet::loopback::layout::identities;
-use crate::fleet::parts::{CA, GATEWAY, LOADBALANCER, PROMETHEUS, WORKLOADS};
+use crate::fleet::parts::{CA, GATEWAY, LOADBALANCER, PROMETHEUS, WORKLOADS, Workload};
 
 const FILE: &str = include_str!("../../../docker-compose.yml");
 
@@ -90,11 +90,29 @@ fn what_is_published_is_for_this_machine_and_can_be_moved() {
     published.sort();
     assert_eq!(
         published,
-        ["grafana", LOADBALANCER, API, GATEWAY, PROMETHEUS]
+        ["grafana", LOADBALANCER, API, GATEWAY, PROMETHEUS, "traces"]
     );
     for (port, _) in ports(18_080).unwrap() {
         assert!(FILE.contains(&format!(":-{port}}}:")), "{port}");
     }
+}
+
+#[test]
+fn every_proxy_sends_its_spans_where_the_user_says_and_nowhere_else() {
+    let services = services();
+    let agents = WORKLOADS.iter().map(Workload::agent);
+    for proxy in agents.chain([GATEWAY.to_owned()]) {
+        let environment = &services[&proxy]["environment"];
+        let collector = text(&environment["MESH_OTLP_ENDPOINT"]);
+        assert_eq!(collector, "${MESH_OTLP_ENDPOINT:-}", "{proxy}");
+        assert_eq!(environment["MESH_TRACE_SAMPLING"], 100, "{proxy}");
+    }
+    let command = "MESH_OTLP_ENDPOINT=http://traces:4317 docker compose --profile traces up";
+    assert!(FILE.contains(command));
+    assert_eq!(
+        services["traces"]["profiles"],
+        serde_json::json!(["traces"])
+    );
 }
 
 #[test]

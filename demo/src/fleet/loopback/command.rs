@@ -72,11 +72,17 @@ impl Command {
         let [admin, metrics, ready] =
             ["admin", "metrics", "ready"].map(|purpose| layout.ports.of(&self.name, purpose));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.arg("--listen-admin", admin.to_string())
+        let mut command = self
+            .arg("--listen-admin", admin.to_string())
             .arg("--listen-metrics", metrics.to_string())
             .arg("--listen-ready", ready.to_string())
-            .arg("--workers", cores.min(2).to_string())
-            .spec(ready, metrics, "/stats/prometheus")
+            .arg("--workers", cores.min(2).to_string());
+        if let Some(collector) = &layout.otlp_endpoint {
+            command = command
+                .arg("--otlp-endpoint", collector)
+                .arg("--trace-sampling", "100");
+        }
+        command.spec(ready, metrics, "/stats/prometheus")
     }
 
     /// The whole: where it says that it is ready, and where its metrics are.

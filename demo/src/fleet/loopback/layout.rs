@@ -71,6 +71,8 @@ pub(crate) struct Layout {
     pub(crate) ports: Ports,
     /// How long its certificates live, in the words of the command line.
     pub(crate) leaf_lifetime: String,
+    /// Where the proxies send their spans.
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 impl Layout {
@@ -217,6 +219,7 @@ mod tests {
             binaries: Binaries::in_directory(directory).unwrap(),
             ports,
             leaf_lifetime: "24h".to_owned(),
+            otlp_endpoint: None,
         }
     }
 

@@ -80,6 +80,7 @@ impl Loopback {
             binaries,
             ports,
             leaf_lifetime: args.leaf_lifetime.clone(),
+            otlp_endpoint: args.otlp_endpoint.clone(),
         };
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);

@@ -44,6 +44,7 @@ fn sidecar(directory: &Path, xds: SocketAddr) -> Settings {
         listen_admin: ANY,
         listen_metrics: ANY,
         listen_ready: ANY,
+        tracing: None,
     }
 }
 
