@@ -7,8 +7,7 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mesh_config::Config;
@@ -46,17 +45,29 @@ pub(crate) struct Telemetry {
     window: Arc<Window>,
     store: Arc<Store>,
     processes: Arc<Mutex<Processes>>,
-    /// How many streams there have been: their numbers.
-    streams: Arc<AtomicU64>,
     metrics: Metrics,
     shutdown: Shutdown,
 }
 
-/// The last report of each process, so that one that is sent again is not counted again.
+/// The last report of each process, so that one that is sent again is not counted again; and the streams of each.
 #[derive(Debug, Default)]
 struct Processes {
-    last: HashMap<(SpiffeId, String), (Option<u64>, Instant)>,
+    last: HashMap<Process, (Option<u64>, Instant)>,
     swept: Option<Instant>,
+    streams: HashMap<Process, Streams>,
+    /// How many numbers were given.
+    numbers: u64,
+}
+
+/// The identity of a proxy, and its word for its life.
+type Process = (SpiffeId, String);
+
+/// The streams of one process: one, or a moment long two, when its certificate was renewed.
+#[derive(Debug)]
+struct Streams {
+    /// For the window: what the process has open ends with the last of them.
+    number: u64,
+    count: usize,
 }
 
 impl Telemetry {
@@ -71,27 +82,19 @@ impl Telemetry {
             window,
             store,
             processes: Arc::default(),
-            streams: Arc::default(),
             metrics,
             shutdown,
         }
     }
 
-    /// Takes a report of a stream in. Answers why an edge of it was refused, if one was.
-    fn take(&self, peer: &SpiffeId, stream: u64, report: &EdgeReport) -> Option<String> {
+    /// Takes a report in, of the streams of a number. Answers why an edge of it was refused, if one was.
+    fn take(&self, peer: &SpiffeId, number: u64, report: &EdgeReport) -> Option<String> {
         if report.process_id.len() > LONGEST_LABEL {
             let edges = u64::try_from(report.edges.len()).unwrap_or(u64::MAX);
             self.metrics.edges_refused.inc_by(edges);
             return Some(format!("a process id has more than {LONGEST_LABEL} bytes"));
         }
-        let new = {
-            let mut processes = self
-                .processes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            processes.is_new(peer, report, Instant::now())
-        };
-        if !new {
+        if !self.processes().is_new(peer, report, Instant::now()) {
             self.metrics.reports_repeated.inc();
             return None;
         }
@@ -101,7 +104,7 @@ impl Telemetry {
         let mut refused = None;
         for edge in &report.edges {
             match check(&config, peer, edge) {
-                Ok(()) => self.window.record(now, stream, edge),
+                Ok(()) => self.window.record(now, number, edge),
                 Err(reason) => {
                     self.metrics.edges_refused.inc();
                     refused = Some(reason);
@@ -117,20 +120,29 @@ impl Telemetry {
         reports: Streaming<EdgeReport>,
         acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
     ) {
-        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
-        self.take_all(&peer, stream, reports, acks).await;
-        self.window.ended(stream);
+        let mut process = None;
+        self.take_all(&peer, reports, acks, &mut process).await;
+        let number = process.and_then(|process| self.processes().closed(&process));
+        if let Some(number) = number {
+            self.window.ended(number);
+        }
     }
 
-    /// Takes reports until either end has enough.
+    fn processes(&self) -> MutexGuard<'_, Processes> {
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes reports until either end has enough. `process` becomes whose they are.
     async fn take_all(
         &self,
         peer: &SpiffeId,
-        stream: u64,
         mut reports: Streaming<EdgeReport>,
         acks: mpsc::Sender<Result<EdgeReportAck, Status>>,
+        process: &mut Option<Process>,
     ) {
-        let mut complained = false;
+        let (mut number, mut complained) = (None, false);
         loop {
             let report = tokio::select! {
                 report = reports.message() => report,
@@ -142,7 +154,9 @@ impl Telemetry {
             };
             // Either end is the end: what was not acknowledged is reported again.
             let Ok(Some(report)) = report else { return };
-            if let Some(reason) = self.take(peer, stream, &report)
+            let process = process.get_or_insert_with(|| process_of(peer, &report));
+            let number = *number.get_or_insert_with(|| self.processes().opened(process));
+            if let Some(reason) = self.take(peer, number, &report)
                 && !complained
             {
                 tracing::warn!(%peer, reason, "edges that a proxy reported were refused");
@@ -174,6 +188,29 @@ impl TelemetryApi for Telemetry {
 }
 
 impl Processes {
+    /// A process has opened a stream. Answers the number of its streams.
+    fn opened(&mut self, process: &Process) -> u64 {
+        let streams = self.streams.entry(process.clone()).or_insert_with(|| {
+            self.numbers += 1;
+            Streams {
+                number: self.numbers,
+                count: 0,
+            }
+        });
+        streams.count += 1;
+        streams.number
+    }
+
+    /// A stream of a process has ended. Answers their number if it was the last one.
+    fn closed(&mut self, process: &Process) -> Option<u64> {
+        let streams = self.streams.get_mut(process)?;
+        streams.count -= 1;
+        if streams.count > 0 {
+            return None;
+        }
+        self.streams.remove(process).map(|streams| streams.number)
+    }
+
     fn is_new(&mut self, peer: &SpiffeId, report: &EdgeReport, now: Instant) -> bool {
         let due = self.swept.is_none_or(|swept| now - swept > REMEMBERED / 10);
         if due || self.last.len() >= MOST_PROCESSES {
@@ -184,7 +221,7 @@ impl Processes {
             // Better to count a repeated report once more than to fill the memory.
             self.last.clear();
         }
-        let process = (peer.clone(), report.process_id.clone());
+        let process = process_of(peer, report);
         let (last, heard) = self.last.entry(process).or_insert((None, now));
         *heard = now;
         let new = last.is_none_or(|last| report.sequence > last);
@@ -193,6 +230,12 @@ impl Processes {
         }
         new
     }
+}
+
+/// Whose report it is. What has too long a word for itself has none.
+fn process_of(peer: &SpiffeId, report: &EdgeReport) -> Process {
+    let word = Some(&report.process_id).filter(|word| word.len() <= LONGEST_LABEL);
+    (peer.clone(), word.cloned().unwrap_or_default())
 }
 
 /// Whether the reporter stands on its own side of the edge.

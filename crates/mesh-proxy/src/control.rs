@@ -7,6 +7,7 @@
 //! on disk, and `snapshot/compile.rs` and `snapshot/link.rs` for what is done with a response.
 
 pub(crate) mod cache;
+pub(crate) mod renewal;
 pub(crate) mod sockets;
 pub(crate) mod stream;
 #[cfg(test)]
@@ -171,6 +172,8 @@ impl Control {
 
     fn on_event(&mut self, event: Event) {
         match event {
+            // The first one, or one with a renewed certificate: what is held goes on, and the earlier stream
+            // is not asked for anything any more.
             Event::Up(requests) => {
                 for request in self.client.reconnect() {
                     requests.send(request);

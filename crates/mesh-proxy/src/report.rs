@@ -1,6 +1,8 @@
 //! Telling mesh-api which edges carried traffic, once a second.
 //!
-//! A report that was not acknowledged is sent again under the same number, which mesh-api counts once.
+//! A report that was not acknowledged is sent again under the same number, which mesh-api counts once. When the
+//! certificate was renewed, the next report goes over a new stream, and the old one ends once that is acknowledged:
+//! what is open counts as open while its proxy has a stream.
 //! While mesh-api is away at most one second's edges wait here; what happens meanwhile adds up in the
 //! series themselves, so that an outage costs no memory.
 
@@ -10,8 +12,8 @@ use std::time::Duration;
 
 use mesh_process::Shutdown;
 use mesh_xds::mesh::telemetry_client::TelemetryClient;
-use mesh_xds::mesh::{EdgeReport, EdgeReportAck};
-use tokio::sync::mpsc;
+use mesh_xds::mesh::{EdgeDelta, EdgeReport, EdgeReportAck};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -29,8 +31,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const MOST_EDGES: usize = 1000;
 
 /// Reports until `finish`, then what is left.
-pub(crate) async fn keep(channel: Channel, telemetry: Arc<Telemetry>, finish: Shutdown) {
-    let mut reporter = Reporter::new(channel, telemetry);
+pub(crate) async fn keep(
+    channels: watch::Receiver<Channel>,
+    telemetry: Arc<Telemetry>,
+    finish: Shutdown,
+) {
+    let mut reporter = Reporter::new(channels, telemetry);
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut backoff = backoff();
@@ -74,9 +80,12 @@ pub(crate) async fn keep(channel: Channel, telemetry: Arc<Telemetry>, finish: Sh
 }
 
 struct Reporter {
-    channel: Channel,
+    /// A new one is one that proves a renewed certificate.
+    channels: watch::Receiver<Channel>,
     telemetry: Arc<Telemetry>,
     stream: Option<Stream>,
+    /// The stream before a renewal, until a report over the next one is acknowledged.
+    earlier: Option<Stream>,
     process_id: String,
     sequence: u64,
     /// Reports that are not acknowledged yet, oldest first.
@@ -89,11 +98,12 @@ struct Stream {
 }
 
 impl Reporter {
-    fn new(channel: Channel, telemetry: Arc<Telemetry>) -> Self {
+    fn new(channels: watch::Receiver<Channel>, telemetry: Arc<Telemetry>) -> Self {
         Self {
-            channel,
+            channels,
             telemetry,
             stream: None,
+            earlier: None,
             process_id: format!("{:032x}", fastrand::u128(..)),
             sequence: 0,
             pending: VecDeque::new(),
@@ -102,33 +112,46 @@ impl Reporter {
 
     /// Reports what is pending and what came since. What fails stays pending.
     async fn report(&mut self) -> Result<(), String> {
+        if self.channels.has_changed().unwrap_or_default() {
+            self.channels.mark_unchanged();
+            self.earlier = self.stream.take().or(self.earlier.take());
+        }
         if self.pending.is_empty() {
             let edges = self.telemetry.take_edges();
             for edges in edges.chunks(MOST_EDGES) {
-                self.sequence += 1;
-                self.pending.push_back(EdgeReport {
-                    sequence: self.sequence,
-                    process_id: self.process_id.clone(),
-                    edges: edges.to_vec(),
-                });
+                self.queue(edges.to_vec());
             }
         }
+        if self.pending.is_empty() && self.earlier.is_some() {
+            // There is nothing to tell, but that from now on it is told here.
+            self.queue(Vec::new());
+        }
         while let Some(report) = self.pending.front().cloned() {
+            let channel = self.channels.borrow().clone();
             // A stream that failed, or whose answer we stopped waiting for, is not used again.
             let mut stream = self.stream.take();
-            let sent =
-                tokio::time::timeout(PATIENCE, send(&self.channel, &mut stream, report)).await;
+            let sent = tokio::time::timeout(PATIENCE, send(channel, &mut stream, report)).await;
             sent.unwrap_or_else(|_| Err("no acknowledgement in time".to_owned()))?;
             self.stream = stream;
+            self.earlier = None;
             self.pending.pop_front();
         }
         Ok(())
+    }
+
+    fn queue(&mut self, edges: Vec<EdgeDelta>) {
+        self.sequence += 1;
+        self.pending.push_back(EdgeReport {
+            sequence: self.sequence,
+            process_id: self.process_id.clone(),
+            edges,
+        });
     }
 }
 
 /// Sends a report, over a new stream if there is none, and waits for its acknowledgement.
 async fn send(
-    channel: &Channel,
+    channel: Channel,
     stream: &mut Option<Stream>,
     report: EdgeReport,
 ) -> Result<(), String> {
@@ -142,7 +165,7 @@ async fn send(
         None => {
             let (reports, outgoing) = mpsc::channel(1);
             reports.send(report).await.map_err(|_| closed())?;
-            let mut client = TelemetryClient::new(channel.clone());
+            let mut client = TelemetryClient::new(channel);
             let opened = client.report(ReceiverStream::new(outgoing)).await;
             let acks = opened.map_err(|status| in_words(&status))?.into_inner();
             stream.insert(Stream { reports, acks })

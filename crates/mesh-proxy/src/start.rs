@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_identity::{Identity, disk, grpc};
+use mesh_identity::{Identity, disk};
 use mesh_process::logs::{self, LogsError};
 use mesh_process::{BindError, Process, Shutdown};
 use mesh_xds::{Workload, mesh};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::control::cache::Cache;
 use crate::control::sockets::{self, Places, Sockets};
-use crate::control::{Control, Freshness, Parts, stream};
+use crate::control::{Control, Freshness, Parts, renewal, stream};
 use crate::metrics::Metrics;
 use crate::runtime::Workers;
 use crate::settings::{Role, Settings, Sidecar};
@@ -219,18 +219,18 @@ pub async fn start(
     ));
     let control = Task::spawn(|stop| control.run(happening, asked, stop));
 
-    let channel = grpc::channel(&settings.xds_address, stream::control_plane(&identity));
+    let channels = renewal::channels(settings.xds_address.clone(), identity);
     let freshness = admin.freshness.clone();
     let registration = match &settings.role {
         Role::Sidecar(sidecar) => Some(tokio::spawn(registration::keep(
-            channel.clone(),
+            channels.clone(),
             instance(&settings, sidecar, &addresses),
             process.readiness.clone(),
             process.shutdown.clone(),
         ))),
         Role::Gateway(_) => None,
     };
-    let report = Task::spawn(|finish| report::keep(channel, telemetry, finish));
+    let report = Task::spawn(|finish| report::keep(channels, telemetry, finish));
 
     let health = admin::health(process.readiness.clone(), admin.freshness.clone());
     let metrics = mesh_process::admin::metrics(process.registry.clone());

@@ -65,7 +65,8 @@ impl Proxies {
         })
     }
 
-    /// Adds a proxy, in place of an earlier stream of the same one.
+    /// Adds a proxy, in place of an earlier stream of the same one. A proxy opens another stream when its
+    /// certificate was renewed: it is connected all the time, so that is no event.
     pub(super) fn connect(
         self: &Arc<Self>,
         identity: &SpiffeId,
@@ -74,8 +75,10 @@ impl Proxies {
         types: [(ResourceType, TypeStatus); 4],
     ) -> Place {
         let key = (id.to_owned(), identity.clone());
-        self.events.connected(&node);
         let mut connected = self.lock();
+        if !connected.by_key.contains_key(&key) {
+            self.events.connected(&node);
+        }
         connected.streams += 1;
         let stream = connected.streams;
         let proxy = Proxy {

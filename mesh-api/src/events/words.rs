@@ -49,6 +49,8 @@ impl Events {
                 EventKind::WorkloadBack,
                 format!("{name} is back: its agent is connected again"),
             ),
+            // For others nothing happened.
+            Arrival::Renewed => return,
             Arrival::Replaced => (
                 EventKind::WorkloadReplaced,
                 format!(

@@ -129,6 +129,9 @@ impl Registry {
             Arrival::Back | Arrival::Known => {
                 tracing::info!(namespace, name, group, "instance came back");
             }
+            Arrival::Renewed => {
+                tracing::debug!(namespace, name, group, "instance renewed its stream");
+            }
             Arrival::Replaced => {
                 tracing::warn!(
                     namespace,

@@ -45,7 +45,10 @@ pub(crate) enum Arrival {
     Back,
     /// An instance of an earlier life of the process came back: not it was away, but this process.
     Known,
-    /// Another stream had the name and has lost it.
+    /// The same instance has opened another stream, as it does when its certificate was renewed. The
+    /// earlier one will end and means nothing any more.
+    Renewed,
+    /// Another instance had the name and has lost it.
     Replaced,
 }
 
@@ -106,19 +109,22 @@ impl Table {
     pub(crate) fn register(&mut self, registered: Registered, now: Instant) -> (StreamId, Arrival) {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        let entry = Entry {
-            registered,
-            holder: Holder::Stream(stream),
-            expires: now + LEASE,
-        };
-        let arrival = match self.entries.insert(name_of(&entry.registered), entry) {
+        let name = name_of(&registered);
+        let arrival = match self.entries.get(&name) {
             None => Arrival::New,
             Some(before) => match before.holder {
+                Holder::Stream(_) if before.registered == registered => Arrival::Renewed,
                 Holder::Stream(_) => Arrival::Replaced,
                 Holder::Broken => Arrival::Back,
                 Holder::Earlier => Arrival::Known,
             },
         };
+        let entry = Entry {
+            registered,
+            holder: Holder::Stream(stream),
+            expires: now + LEASE,
+        };
+        self.entries.insert(name, entry);
         (stream, arrival)
     }
 

@@ -211,6 +211,38 @@ async fn a_second_process_of_a_name_replaces_the_first() {
 }
 
 #[tokio::test]
+async fn an_instance_that_renews_its_stream_never_leaves() {
+    pause();
+    let state = tempfile::tempdir().unwrap();
+    let (registry, ..) = running(state.path());
+    let mut changes = registry.subscribe();
+    let a = registered("a");
+    let old = registry.register(&a).unwrap();
+    changes.mark_unchanged();
+    advance(LEASE - Duration::from_secs(1)).await;
+    let new = registry.register(&a).unwrap();
+    registry.leave(old, &a);
+    advance(LEASE - Duration::from_secs(1)).await;
+    registry.heartbeat(new, &a);
+    registry.expire();
+    assert_eq!(names(&registry), ["a"]);
+    assert!(
+        !changes.has_changed().unwrap(),
+        "for others nothing happened"
+    );
+    let told: Vec<&str> = registry
+        .events
+        .since(0)
+        .iter()
+        .map(|event| event.kind.as_str())
+        .collect();
+    assert_eq!(told, ["workload-joined"]);
+    // It is the newest stream's to leave.
+    registry.leave(new, &a);
+    assert!(names(&registry).is_empty());
+}
+
+#[tokio::test]
 async fn instances_survive_a_restart_and_have_a_grace_to_come_back() {
     pause();
     let state = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ mod discovery;
 mod events;
 mod leases;
 mod page;
+mod renewals;
 mod reports;
 mod sessions;
 mod starting;
@@ -41,6 +42,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::{Running, Settings, start};
@@ -127,11 +129,11 @@ impl Plane {
         self.authority
     }
 
-    fn channel(&self, namespace: &str, account: &str) -> tonic::transport::Channel {
+    fn channel(&self, namespace: &str, account: &str) -> Channel {
         self.channel_of(&self.authority.identity(namespace, account))
     }
 
-    fn channel_of(&self, identity: &Arc<Identity>) -> tonic::transport::Channel {
+    fn channel_of(&self, identity: &Arc<Identity>) -> Channel {
         let api = SpiffeId::api(identity.id().trust_domain());
         let tls = client_config(identity, Peers::one(api), &[b"h2"]);
         grpc::channel(&self.running.addresses["xds"].to_string(), tls)
@@ -204,7 +206,11 @@ struct Lease {
 
 impl Lease {
     async fn open(plane: &Plane, account: &str, instance: Instance) -> Result<Self, Status> {
-        let mut client = RegistryClient::new(plane.channel("shop", account));
+        Self::over(plane.channel("shop", account), instance).await
+    }
+
+    async fn over(channel: Channel, instance: Instance) -> Result<Self, Status> {
+        let mut client = RegistryClient::new(channel);
         let (requests, stream) = mpsc::channel(4);
         let first = RegisterRequest {
             instance: Some(instance),
@@ -246,7 +252,11 @@ impl Xds {
         account: (&str, &str),
         node: &NodeMetadata,
     ) -> Result<Self, Status> {
-        let mut stub = AggregatedDiscoveryServiceClient::new(plane.channel(account.0, account.1));
+        Self::over(plane.channel(account.0, account.1), node).await
+    }
+
+    async fn over(channel: Channel, node: &NodeMetadata) -> Result<Self, Status> {
+        let mut stub = AggregatedDiscoveryServiceClient::new(channel);
         let mut client = DeltaClient::new(node.to_node());
         let (requests, stream) = mpsc::channel(64);
         for request in client.reconnect() {

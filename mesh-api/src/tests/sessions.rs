@@ -38,30 +38,52 @@ fn session(reporter: i32, bytes: (u64, u64), connections: (u64, u64)) -> EdgeDel
 }
 
 /// A proxy's reports, while this is held.
-struct Reporting {
+pub(super) struct Reporting {
     reports: mpsc::Sender<EdgeReport>,
-    acks: Streaming<mesh_xds::mesh::EdgeReportAck>,
+    pub(super) acks: Streaming<mesh_xds::mesh::EdgeReportAck>,
     sent: u64,
+    is_new: bool,
 }
 
 impl Reporting {
     async fn open(plane: &Plane, account: &str) -> Self {
+        Self::over(plane.channel("shop", account)).await
+    }
+
+    pub(super) async fn over(channel: Channel) -> Self {
         let (reports, stream) = mpsc::channel(4);
-        let mut client = TelemetryClient::new(plane.channel("shop", account));
+        let mut client = TelemetryClient::new(channel);
         let acks = client.report(ReceiverStream::new(stream)).await.unwrap();
         Self {
             reports,
             acks: acks.into_inner(),
             sent: 0,
+            is_new: true,
         }
     }
 
+    /// Goes on over another connection, as a proxy does whose certificate was renewed. Answers the earlier stream.
+    async fn renew(&mut self, plane: &Plane, account: &str) -> Self {
+        let next = Self {
+            sent: self.sent,
+            ..Self::open(plane, account).await
+        };
+        std::mem::replace(self, next)
+    }
+
     async fn tell(&mut self, edge: EdgeDelta) {
+        self.tell_all(vec![edge]).await;
+    }
+
+    pub(super) async fn tell_all(&mut self, edges: Vec<EdgeDelta>) {
         let report = EdgeReport {
             sequence: self.sent,
-            // Whatever it says, what it has open ends with its stream.
-            process_id: format!("life {}", self.sent),
-            edges: vec![edge],
+            // The first report of a stream says whose it is. Whatever it says later, what it has open ends with it.
+            process_id: match std::mem::take(&mut self.is_new) {
+                true => "one life".to_owned(),
+                false => format!("life {}", self.sent),
+            },
+            edges,
         };
         self.reports.send(report).await.unwrap();
         let ack = timeout(PATIENCE, self.acks.message()).await.unwrap();
@@ -123,6 +145,20 @@ async fn connections_are_in_every_form_of_the_graph() {
         .unwrap()
         .as_secs();
     let silent = format!("{json}&includeIdleEdges=true&queryTime={later}");
+    assert_eq!(edges(plane.get(&silent).await).len(), 1);
+
+    // It also is while the proxies go on over another stream, before whose beginning the earlier one does not end.
+    let mut ended = Vec::new();
+    for (reporting, account) in [(&mut client, "client"), (&mut server, "web")] {
+        let earlier = reporting.renew(&plane, account).await;
+        reporting.tell_all(Vec::new()).await;
+        drop(earlier.reports);
+        ended.push(earlier.acks);
+    }
+    for mut acks in ended {
+        let end = timeout(PATIENCE, acks.message()).await.unwrap();
+        assert!(end.unwrap().is_none());
+    }
     assert_eq!(edges(plane.get(&silent).await).len(), 1);
     drop((client, server));
     let begun = tokio::time::Instant::now();

@@ -1,7 +1,8 @@
 //! The server's side: accepted connections whose TLS handshake is done.
 //!
 //! Handshakes run beside each other, so that a client that stalls delays nobody; their number and
-//! their time are bounded, so that many of them fill neither memory nor the table of files.
+//! their time are bounded, so that many of them fill neither memory nor the table of files. A
+//! connection ends with the certificate that opened it, see `proof.rs`.
 
 use std::fmt;
 use std::io;
@@ -21,6 +22,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use super::proof::Proof;
 use crate::spiffe::SpiffeId;
 use crate::tls;
 
@@ -44,11 +46,13 @@ pub fn incoming(
     ReceiverStream::new(receiver)
 }
 
-/// A connection whose peer is known.
+/// A connection whose peer is known. It ends when the peer's certificate expires: nothing is read
+/// from it any more, as if the peer had ended it, and nothing can be written.
 #[derive(Debug)]
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: PeerInfo,
+    proof: Proof,
 }
 
 impl Connection {
@@ -66,8 +70,9 @@ pub struct PeerInfo {
     pub addr: SocketAddr,
     /// Its identity, if it presented a certificate (which was verified).
     pub id: Option<SpiffeId>,
-    /// When the certificate that it presented expires. A connection can live longer than that;
-    /// who grants something for the certificate itself has to look.
+    /// When the certificate that it presented expires, and the connection ends. An answer to what
+    /// was asked before may still be in the making: who grants something for the certificate itself
+    /// has to look.
     pub not_after: Option<SystemTime>,
 }
 
@@ -131,6 +136,7 @@ async fn handshake(
             id,
             not_after,
         },
+        proof: Proof::until(not_after),
     })
 }
 
@@ -151,12 +157,32 @@ impl Connected for Connection {
     }
 }
 
+impl Connection {
+    /// Whether the peer's certificate has expired. Else the task is woken when it does.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.proof.is_over() {
+            return true;
+        }
+        let over = self.proof.poll_over(cx).is_ready();
+        if over {
+            tracing::info!(
+                peer = %self.peer,
+                "a connection ends: the client certificate that opened it has expired"
+            );
+        }
+        over
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_over(cx) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -167,6 +193,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_over(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -175,6 +204,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_over(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -183,10 +215,27 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let over = self.is_over(cx);
+        last_word(over, Pin::new(&mut self.stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let over = self.is_over(cx);
+        last_word(over, Pin::new(&mut self.stream).poll_shutdown(cx))
     }
+}
+
+/// A farewell for which the peer makes no room keeps nothing open.
+fn last_word(over: bool, said: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    match said {
+        Poll::Pending if over => Poll::Ready(Err(expired())),
+        said => said,
+    }
+}
+
+fn expired() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the client certificate that opened the connection has expired",
+    )
 }

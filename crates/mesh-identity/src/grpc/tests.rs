@@ -1,11 +1,13 @@
 //! Servers and channels over real sockets of this machine.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -219,6 +221,76 @@ async fn whoever_stalls_the_handshake_delays_nobody_and_is_dropped() {
     // An alert, or a reset by the time it is read: in any case an end.
     let _ = plain.read_to_end(&mut rest).await;
     assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
+}
+
+/// A client's certificate that is good for five seconds at most, and when it ends.
+fn short_lived(mesh: &Authority) -> (Arc<Identity>, SystemTime) {
+    let svid = mesh.svid("default", "web", Duration::from_secs(5));
+    let end = svid.not_after;
+    (Identity::new(svid, mesh.bundle()), end)
+}
+
+async fn connect_raw(address: SocketAddr, identity: &Arc<Identity>) -> TlsStream<TcpStream> {
+    let tls = tls::client_config(identity, Peers::TrustDomain, H2);
+    let name = rustls_pki_types::ServerName::try_from("shop").expect("a name");
+    let tcp = TcpStream::connect(address).await.expect("accepted");
+    let connector = tokio_rustls::TlsConnector::from(tls);
+    connector.connect(name, tcp).await.expect("a handshake")
+}
+
+#[tokio::test]
+async fn a_connection_ends_in_order_with_the_certificate_that_opened_it() {
+    let mesh = Authority::new("cluster.local");
+    let listener = listener().await;
+    let address = listener.local_addr().expect("an address");
+    let _serving = Serving::start(listener, &mesh.identity("istio-system", "mesh-api"));
+    let (identity, end) = short_lived(&mesh);
+    let mut client = connect_raw(address, &identity).await;
+    client
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .expect("written");
+    // A new certificate is that of the next connection.
+    identity.replace(
+        mesh.svid("default", "web", Duration::from_secs(3600)),
+        mesh.bundle(),
+    );
+    let mut said = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut said)).await;
+    ended.expect("it ends").expect("in order");
+    assert!(SystemTime::now() >= end);
+    assert!(!said.is_empty(), "until then it was served");
+    let tls = tls::client_config(&identity, Peers::TrustDomain, H2);
+    let channel = channel(&address.to_string(), tls);
+    who_am_i(channel).await.expect("a new one is let in");
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_keeps_no_connection_open() {
+    let mesh = Authority::new("cluster.local");
+    let shop = mesh.identity("default", "shop");
+    let listener = listener().await;
+    let address = listener.local_addr().expect("an address");
+    let mut connections = incoming(listener, tls::server_config(&shop, Peers::TrustDomain, H2));
+    let (identity, end) = short_lived(&mesh);
+    let (_client, server) = tokio::join!(connect_raw(address, &identity), connections.next());
+    let mut server = server.expect("a connection").expect("never an error");
+    assert_eq!(server.peer().not_after, Some(end));
+    let stuck = async {
+        loop {
+            if let Err(error) = server.write_all(&[0; 65536]).await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(20), stuck).await;
+    let error = error.expect("it ends").to_string();
+    assert!(error.contains("expired"), "{error}");
+    assert!(SystemTime::now() >= end);
+    assert_eq!(server.read(&mut [0]).await.expect("an end"), 0);
+    let shut = tokio::time::timeout(Duration::from_secs(20), server.shutdown()).await;
+    shut.expect("nobody waits for room")
+        .expect_err("there was none");
 }
 
 #[tokio::test]

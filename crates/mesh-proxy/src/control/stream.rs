@@ -1,11 +1,15 @@
 //! The one stream to the control plane, kept up: dials, sends, receives, and dials again.
 //!
 //! It knows nothing of resources. A stream that falls silent is noticed by the HTTP/2 pings of the
-//! channel, within 15 s.
+//! channel, within 15 s. When the certificate was renewed, the next stream is opened before this one is
+//! closed; see `renewal.rs`.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use mesh_identity::tls::{self, Peers};
 use mesh_identity::{Backoff, Identity, SpiffeId, grpc};
 use mesh_xds::envoy::discovery::{
@@ -14,6 +18,8 @@ use mesh_xds::envoy::discovery::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
+
+use super::renewal::{self, Renewals};
 
 /// A whole mesh's resources may come in one message.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -69,10 +75,19 @@ impl Requests {
 /// Keeps the stream up until the receiver of its events is gone.
 pub(crate) async fn keep_up(address: String, identity: Arc<Identity>, events: mpsc::Sender<Event>) {
     let mut backoff = backoff();
+    let mut next = Next::default();
     loop {
-        let reason = tokio::select! {
-            reason = one_stream(&address, &identity, &events, &mut backoff) => reason,
+        let before = std::mem::take(&mut next);
+        let ended = tokio::select! {
+            ended = one_stream(&address, &identity, &events, &mut backoff, before) => ended,
             () = events.closed() => return,
+        };
+        let reason = match ended {
+            Ended::Down(reason) => reason,
+            Ended::Renewed(renewed) => {
+                next = renewed;
+                continue;
+            }
         };
         if events.send(Event::Down(reason)).await.is_err() {
             return;
@@ -83,6 +98,26 @@ pub(crate) async fn keep_up(address: String, identity: Arc<Identity>, events: mp
         }
     }
 }
+
+enum Ended {
+    /// The stream is gone, and why.
+    Down(String),
+    /// The certificate was renewed, and there is a connection for the next stream.
+    Renewed(Next),
+}
+
+/// What the next stream begins with.
+#[derive(Default)]
+struct Next {
+    /// A new connection, and who tells of the next renewal.
+    connection: Option<(Channel, Renewals)>,
+    /// The stream before it, which is not listened to any more. It stays open until the next one is
+    /// answered, so that the proxy is connected all the time.
+    earlier: Option<Exchange>,
+}
+
+/// The exchange on an open stream, which ends with it.
+type Exchange = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// A channel that nobody but the control plane answers.
 pub(crate) fn control_plane(identity: &Arc<Identity>) -> Arc<rustls::ClientConfig> {
@@ -96,39 +131,70 @@ async fn one_stream(
     identity: &Arc<Identity>,
     events: &mpsc::Sender<Event>,
     backoff: &mut Backoff,
-) -> String {
-    let channel = match grpc::connect(address, control_plane(identity)).await {
-        Ok(channel) => channel,
-        Err(error) => return error.to_string(),
+    begin: Next,
+) -> Ended {
+    let (channel, mut renewals) = match begin.connection {
+        Some(renewed) => renewed,
+        None => {
+            let renewals = Renewals::of(identity);
+            match grpc::connect(address, control_plane(identity)).await {
+                Ok(channel) => (channel, renewals),
+                Err(error) => return Ended::Down(error.to_string()),
+            }
+        }
     };
     let (requests, (outgoing, closed)) = Requests::channel();
     // Before the call: a server may wait for the first request before it answers.
     if events.send(Event::Up(requests)).await.is_err() {
-        return String::new();
+        return Ended::Down(String::new());
     }
-    let before = backoff.clone();
-    tokio::select! {
-        reason = exchange(channel, outgoing, events, backoff) => reason,
+    let answered = Arc::new(AtomicBool::new(false));
+    let mut open: Exchange = Box::pin(exchange(
+        channel,
+        outgoing,
+        events.clone(),
+        begin.earlier,
+        answered.clone(),
+    ));
+    let renewed = async {
+        renewals.next().await;
+        renewal::connect(address, identity).await
+    };
+    let ended = tokio::select! {
+        reason = &mut open => Ended::Down(reason),
         reason = closed => {
             // What it brought was no success: whoever speaks nonsense is not dialled without end.
-            *backoff = before;
-            reason.unwrap_or_else(|_| "the proxy closed the stream".to_owned())
+            let reason = reason.unwrap_or_else(|_| "the proxy closed the stream".to_owned());
+            return Ended::Down(reason);
         }
+        channel = renewed => {
+            let connection = Some((channel, renewals));
+            Ended::Renewed(Next { connection, earlier: Some(open) })
+        }
+    };
+    if answered.load(Relaxed) {
+        backoff.reset();
     }
+    ended
 }
 
 /// Sends and receives until the control plane ends the stream; returns why it did.
 async fn exchange(
     channel: Channel,
     outgoing: mpsc::UnboundedReceiver<DeltaDiscoveryRequest>,
-    events: &mpsc::Sender<Event>,
-    backoff: &mut Backoff,
+    events: mpsc::Sender<Event>,
+    mut earlier: Option<Exchange>,
+    answered: Arc<AtomicBool>,
 ) -> String {
     let mut client =
         AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    let opened = client
-        .delta_aggregated_resources(UnboundedReceiverStream::new(outgoing))
-        .await;
+    // Our half ends with this future, and not earlier: when the loop already has the next stream's requests, this
+    // one has to stay for a moment.
+    let (_open, over) = oneshot::channel::<()>();
+    let outgoing = UnboundedReceiverStream::new(outgoing)
+        .chain(stream::pending())
+        .take_until(over);
+    let opened = client.delta_aggregated_resources(outgoing).await;
     let mut responses = match opened {
         Ok(response) => response.into_inner(),
         Err(status) => return in_words(&status),
@@ -136,7 +202,8 @@ async fn exchange(
     loop {
         match responses.message().await {
             Ok(Some(response)) => {
-                backoff.reset();
+                answered.store(true, Relaxed);
+                drop(earlier.take());
                 if events
                     .send(Event::Response(Box::new(response)))
                     .await

@@ -500,6 +500,33 @@ async fn changes_reach_the_disk_while_it_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_stream_takes_over_without_an_interruption() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mesh = Mesh::start(directory.path(), any_port());
+    serve(&mut mesh.set, "v1");
+    mesh.connect().await;
+    let before = mesh.snapshot();
+    let mut freshness = mesh.freshness.clone();
+    let away = tokio::spawn(async move {
+        let away = freshness.wait_for(|now| *now != Freshness::Following);
+        away.await.is_ok()
+    });
+
+    let (_old, old_is_open) = mesh.requests.take().unwrap();
+    mesh.connect().await;
+    assert!(Arc::ptr_eq(&before, &mesh.snapshot()), "nothing was sent");
+    assert!(
+        old_is_open.await.is_err(),
+        "nothing is asked of it any more"
+    );
+    mesh.push(|set| serve(set, "v2")).await;
+    assert_eq!(mesh.targets(), ["v2"]);
+    assert_eq!(*mesh.freshness.borrow(), Freshness::Following);
+    assert!(!away.is_finished());
+    mesh.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_file_means_a_start_from_nothing() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("resources.pb"), "nonsense").unwrap();

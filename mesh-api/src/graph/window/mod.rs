@@ -112,7 +112,7 @@ impl Window {
     }
 
     /// Files a delta under the second of `now`. One that adds nothing leaves no trace. `stream` is
-    /// the number of the stream of reports: connections that it says were opened are open until it says that
+    /// the number of the stream of reports, or of those that one process has at a time: connections that it says were opened are open until it says that
     /// they are closed, or [`Window::ended`] says that it is gone.
     pub fn record(&self, now: SystemTime, stream: u64, delta: &EdgeDelta) {
         let added = added(delta);

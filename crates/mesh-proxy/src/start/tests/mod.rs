@@ -3,7 +3,7 @@
 mod plane;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mesh_xds::envoy::core::{DataSource, TrafficDirection, data_source::Specifier};
 use mesh_xds::envoy::route::route::Action;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use self::plane::{Plane, Seen};
+use self::plane::{Plane, Protocol, Seen, Turn};
 use super::*;
 use crate::settings::{Gateway, PortMap};
 use crate::snapshot::samples::{
@@ -242,6 +242,85 @@ async fn a_broken_lease_is_taken_again_and_kept_alive() {
     tokio::time::pause();
     assert!(matches!(plane.seen.recv().await, Some(Seen::Heartbeat)));
     tokio::time::resume();
+    running.drain();
+    running.wait().await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_opens_every_stream_anew_before_the_old_ones_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = plane(resources()).await;
+    // The less a certificate has left, the sooner its proxy follows a renewal.
+    let svid = AUTHORITY.svid("default", "webapp", Duration::from_secs(20));
+    let old = svid.not_after;
+    let identity = Identity::new(svid, AUTHORITY.bundle());
+    let settings = sidecar(directory.path(), plane.address);
+    let mut running = start(settings, identity.clone(), Process::new("test"))
+        .await
+        .unwrap();
+    assert!(matches!(plane.next().await, Seen::Registered(_)));
+    assert_eq!(ask(running.addresses["outbound"], "GET /").await.0, 200);
+    let Seen::Report(first) = plane.next().await else {
+        panic!("no report")
+    };
+    let kinds = [
+        Protocol::Discovery,
+        Protocol::Registration,
+        Protocol::Reports,
+    ];
+    for kind in kinds {
+        assert_eq!(plane.turns.recv().await, Some(Turn::Opened(kind, old)));
+    }
+    let (version, pushed) = (running.snapshots.borrow().version, plane.pushed());
+    let mut freshness = running.freshness.clone();
+    let away = tokio::spawn(async move {
+        freshness
+            .wait_for(|now| *now != Freshness::Following)
+            .await
+            .is_ok()
+    });
+
+    let svid = AUTHORITY.svid("default", "webapp", Duration::from_secs(3600));
+    let new = svid.not_after;
+    identity.replace(svid, AUTHORITY.bundle());
+    let mut turns = Vec::new();
+    while turns.len() < 2 * kinds.len() {
+        turns.push(plane.turns.recv().await.unwrap());
+    }
+    for kind in kinds {
+        let at = |turn| turns.iter().position(|other| *other == turn);
+        let (opened, ended) = (Turn::Opened(kind, new), Turn::Ended(kind, old));
+        assert!(at(opened).unwrap() < at(ended).unwrap(), "{turns:?}");
+    }
+    assert!(SystemTime::now() < old, "nothing was cut off");
+
+    // The registry hears of the new stream, then of the old one's end; nobody of a change.
+    let mut seen = [plane.next().await, plane.next().await, plane.next().await];
+    seen.sort_by_key(|seen| matches!(seen, Seen::Report(_)));
+    let [Seen::Registered(_), Seen::Left, Seen::Report(report)] = seen else {
+        panic!("{seen:?}")
+    };
+    // There was nothing to report but the new stream.
+    assert_eq!((report.sequence, report.edges.len()), (2, 0));
+    assert_eq!((first.sequence, &first.process_id), (1, &report.process_id));
+    assert_eq!(plane.pushed(), pushed, "the proxy has what it had");
+    assert_eq!(running.snapshots.borrow().version, version);
+    assert!(running.has_control_plane() && !away.is_finished());
+
+    // What comes next comes over the new streams.
+    plane.push(|set| set.insert(&answering("hello again")));
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.version > version)
+        .await
+        .unwrap();
+    let answer = ask(running.addresses["outbound"], "GET /").await;
+    assert_eq!(answer, (200, "hello again".to_owned()));
+    let Seen::Report(report) = plane.next().await else {
+        panic!("no report")
+    };
+    assert_eq!(report.sequence, 3);
+    assert_eq!(report.edges[0].requests, 1);
     running.drain();
     running.wait().await;
 }

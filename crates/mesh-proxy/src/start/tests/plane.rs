@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use mesh_identity::tls::{self, Peers};
@@ -35,9 +35,37 @@ pub(super) enum Seen {
     Report(EdgeReport),
 }
 
+/// A stream was opened or has ended, and until when the certificate is valid with which it came.
+#[derive(Debug, PartialEq)]
+pub(super) enum Turn {
+    Opened(Protocol, SystemTime),
+    Ended(Protocol, SystemTime),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Protocol {
+    Discovery,
+    Registration,
+    Reports,
+}
+
+/// A stream, while it lives.
+struct Life {
+    protocol: Protocol,
+    until: SystemTime,
+    turns: mpsc::UnboundedSender<Turn>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        _ = self.turns.send(Turn::Ended(self.protocol, self.until));
+    }
+}
+
 pub(super) struct Plane {
     pub(super) address: SocketAddr,
     pub(super) seen: mpsc::UnboundedReceiver<Seen>,
+    pub(super) turns: mpsc::UnboundedReceiver<Turn>,
     state: Arc<State>,
     server: JoinHandle<()>,
 }
@@ -45,6 +73,9 @@ pub(super) struct Plane {
 struct State {
     set: watch::Sender<ResourceSet>,
     seen: mpsc::UnboundedSender<Seen>,
+    turns: mpsc::UnboundedSender<Turn>,
+    /// Resources that were sent or taken away.
+    pushed: Arc<AtomicUsize>,
     /// Each increment breaks all leases.
     breaks: watch::Sender<u32>,
     /// Streams of reports end without an acknowledgement.
@@ -54,9 +85,12 @@ struct State {
 impl Plane {
     pub(super) async fn start(identity: &Arc<Identity>, set: ResourceSet) -> Self {
         let (seen, watched) = mpsc::unbounded_channel();
+        let (turns, turned) = mpsc::unbounded_channel();
         let state = Arc::new(State {
             set: watch::Sender::new(set),
             seen,
+            turns,
+            pushed: Arc::default(),
             breaks: watch::Sender::new(0),
             deaf: AtomicBool::new(false),
         });
@@ -72,6 +106,7 @@ impl Plane {
         Self {
             address,
             seen: watched,
+            turns: turned,
             state,
             server,
         }
@@ -79,6 +114,11 @@ impl Plane {
 
     pub(super) fn push(&self, change: impl FnOnce(&mut ResourceSet)) {
         self.state.set.send_modify(change);
+    }
+
+    /// How many resources were sent or taken away so far.
+    pub(super) fn pushed(&self) -> usize {
+        self.state.pushed.load(Relaxed)
     }
 
     pub(super) fn break_leases(&self) {
@@ -106,6 +146,19 @@ impl Drop for Plane {
     }
 }
 
+impl State {
+    fn begin<T>(&self, protocol: Protocol, request: &Request<T>) -> Life {
+        let until = grpc::peer(request).unwrap().not_after.unwrap();
+        _ = self.turns.send(Turn::Opened(protocol, until));
+        let turns = self.turns.clone();
+        Life {
+            protocol,
+            until,
+            turns,
+        }
+    }
+}
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn answers<T: Send + 'static>(
@@ -130,11 +183,14 @@ impl AggregatedDiscoveryService for State {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let life = self.begin(Protocol::Discovery, &request);
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut sets = self.set.subscribe();
         let mut session = DeltaSession::new(sets.borrow_and_update().clone(), Limits::default());
+        let pushed = self.pushed.clone();
         tokio::spawn(async move {
+            let _life = life;
             loop {
                 let responses = tokio::select! {
                     request = requests.message() => match request {
@@ -148,6 +204,8 @@ impl AggregatedDiscoveryService for State {
                     }
                 };
                 for response in responses {
+                    let count = response.resources.len() + response.removed_resources.len();
+                    pushed.fetch_add(count, Relaxed);
                     _ = sender.send(Ok(response));
                 }
             }
@@ -164,11 +222,13 @@ impl Registry for State {
         &self,
         request: Request<Streaming<RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
+        let life = self.begin(Protocol::Registration, &request);
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::unbounded_channel();
         let seen = self.seen.clone();
         let mut breaks = self.breaks.subscribe();
         tokio::spawn(async move {
+            let _life = life;
             loop {
                 let request = tokio::select! {
                     request = requests.message() => request,
@@ -202,6 +262,7 @@ impl Telemetry for State {
         &self,
         request: Request<Streaming<EdgeReport>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
+        let life = self.begin(Protocol::Reports, &request);
         let mut reports = request.into_inner();
         let (sender, receiver) = mpsc::unbounded_channel();
         let seen = self.seen.clone();
@@ -215,6 +276,7 @@ impl Telemetry for State {
             return Ok(answers(receiver));
         }
         tokio::spawn(async move {
+            let _life = life;
             while let Ok(Some(report)) = reports.message().await {
                 let sequence = report.sequence;
                 _ = seen.send(Seen::Report(report));
