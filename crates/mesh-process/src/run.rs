@@ -5,6 +5,7 @@ use std::future::Future;
 use std::process::{ExitCode, Termination};
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{self, ArgsError, CommonArgs};
 use crate::healthcheck::Healthcheck;
@@ -62,6 +63,9 @@ where
             Ok(logs) => logs,
             Err(error) => return Err(error.into()),
         };
+        if let Err(error) = raise_file_limit() {
+            tracing::warn!(%error, "cannot raise the limit of open files; connections may be refused for want of them");
+        }
         let process = Process::new(name);
         process.shutdown.on_signals()?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), ?args, "starting");
@@ -73,6 +77,24 @@ where
         Ok(done) => done.report(),
         Err(error) => fail(name, &error),
     }
+}
+
+/// Every connection is an open file, and the soft limit of 1024, which is there for programs that use
+/// `select`, is too few for a proxy. The bound is for children that inherit it: some close every file up to the
+/// limit when they start, and the hard limit may be a billion.
+fn raise_file_limit() -> Result<(), rustix::io::Errno> {
+    const ENOUGH: u64 = 65_536;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(ENOUGH, |hard| hard.min(ENOUGH));
+    // No current limit means that there is none.
+    if current.is_none_or(|soft| soft >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised)
 }
 
 /// Says why the arguments were refused. `--help`, `--version` and `healthcheck` come this way too, and are
@@ -115,4 +137,23 @@ fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     eprintln!("{name}: {error:#}");
     let own = error.downcast_ref::<Failure>();
     ExitCode::from(own.map_or(exit::FAILED, |failure| failure.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_files_for_many_connections() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let low = Rlimit {
+            current: Some(512),
+            maximum: hard,
+        };
+        setrlimit(Resource::Nofile, low).unwrap();
+        raise_file_limit().unwrap();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!(current, Some(hard.map_or(65_536, |hard| hard.min(65_536))));
+        assert_eq!(maximum, hard, "the hard limit is not ours to change");
+    }
 }
