@@ -337,7 +337,9 @@ impl Drop for Exchange {
                 self.endpoint.as_deref(),
             );
         }
-        if let (Some(span), Some(tracer)) = (span, self.worker.recorder.tracer()) {
+        if let Some(span) = span
+            && let Some(tracer) = self.worker.recorder.tracer()
+        {
             let (cluster, endpoint) = (self.cluster.as_deref(), self.endpoint.as_deref());
             tracer.end(span, &facts, measures, elapsed, cluster, endpoint);
         }

@@ -23,7 +23,8 @@ pub(crate) const MESH_WORKLOAD: HeaderName = HeaderName::from_static("x-mesh-wor
 pub(crate) const MESH_ERROR: HeaderName = HeaderName::from_static("x-mesh-error");
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What the client at the edge, or the app, has spoken: `http` or `https`.
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -26,7 +26,7 @@ use super::{Facts, Measures};
 use crate::fail::Flags;
 use crate::peer::Peer;
 use crate::snapshot::{Cluster, Direction, Endpoint, Listener, ServiceName};
-use crate::steps::headers::REQUEST_ID;
+use crate::steps::headers::{FORWARDED_PROTO, REQUEST_ID};
 
 pub(crate) use export::Spans;
 
@@ -152,7 +152,7 @@ impl Tracer {
                 client: hello.address.ip().to_canonical(),
                 method: text(head.method.as_str().as_bytes()),
                 protocol: protocol(head.version),
-                scheme: if hello.tls { "https" } else { "http" },
+                scheme: scheme(&head.headers),
                 authority: text(authority.as_bytes()),
                 path: text(path.map_or("", |path| path.as_str()).as_bytes()),
                 user_agent: field(&head.headers, &header::USER_AGENT),
@@ -194,6 +194,16 @@ fn protocol(version: http::Version) -> &'static str {
         http::Version::HTTP_10 => "HTTP/1.0",
         http::Version::HTTP_2 => "HTTP/2",
         _ => "HTTP/1.1",
+    }
+}
+
+/// That of the URL that was asked for at first: mTLS between proxies is not part of it.
+fn scheme(headers: &HeaderMap) -> &'static str {
+    let is_https = |proto: &HeaderValue| proto.as_bytes().eq_ignore_ascii_case(b"https");
+    if headers.get(FORWARDED_PROTO).is_some_and(is_https) {
+        "https"
+    } else {
+        "http"
     }
 }
 

@@ -53,7 +53,8 @@ fn peer(listener: &Arc<Listener>, server_name: Option<&str>) -> Peer {
         listener: "listener".into(),
         server_name: server_name.map(str::to_owned),
         address: ([10, 0, 0, 7], 1).into(),
-        tls: false,
+        // Between proxies, whatever the client has spoken.
+        tls: true,
         principal: None,
         caller: None,
         proven_until: None,
@@ -231,7 +232,10 @@ async fn a_span_says_what_envoys_does() {
     );
     end(&tracer, span.unwrap(), 200, Flags::default());
     let outbound = listener(Direction::Outbound, false);
-    let span = begin(&tracer, &mut head(None), &outbound).unwrap();
+    let mut secure = head(None);
+    let https = HeaderValue::from_static("https");
+    secure.headers.insert("x-forwarded-proto", https);
+    let span = begin(&tracer, &mut secure, &outbound).unwrap();
     end(&tracer, span, 503, Flag::NoEndpoint.into());
     let collector = Collector::default();
     export(spans, collector.clone()).await;
@@ -281,4 +285,5 @@ async fn a_span_says_what_envoys_does() {
     assert_eq!(client.span_kind, SpanKind::Client);
     assert_eq!(client.status, Status::error(""));
     assert_eq!(attributes(client)["response_flags"], "UH");
+    assert_eq!(attributes(client)["http.url"], "https://ratings/list?all=1");
 }
