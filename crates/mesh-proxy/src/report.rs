@@ -30,13 +30,14 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Edges in one report, so that none is too big a message.
 const MOST_EDGES: usize = 1000;
 
-/// Reports until `finish`, then what is left.
+/// Reports until `finish`, then what is left. `process_id` tells this life of the proxy from others.
 pub(crate) async fn keep(
     channels: watch::Receiver<Channel>,
     telemetry: Arc<Telemetry>,
+    process_id: String,
     finish: Shutdown,
 ) {
-    let mut reporter = Reporter::new(channels, telemetry);
+    let mut reporter = Reporter::new(channels, telemetry, process_id);
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut backoff = backoff();
@@ -98,13 +99,17 @@ struct Stream {
 }
 
 impl Reporter {
-    fn new(channels: watch::Receiver<Channel>, telemetry: Arc<Telemetry>) -> Self {
+    fn new(
+        channels: watch::Receiver<Channel>,
+        telemetry: Arc<Telemetry>,
+        process_id: String,
+    ) -> Self {
         Self {
             channels,
             telemetry,
             stream: None,
             earlier: None,
-            process_id: format!("{:032x}", fastrand::u128(..)),
+            process_id,
             sequence: 0,
             pending: VecDeque::new(),
         }

@@ -221,16 +221,17 @@ pub async fn start(
 
     let channels = renewal::channels(settings.xds_address.clone(), identity);
     let freshness = admin.freshness.clone();
+    let process_id = format!("{:032x}", fastrand::u128(..));
     let registration = match &settings.role {
         Role::Sidecar(sidecar) => Some(tokio::spawn(registration::keep(
             channels.clone(),
-            instance(&settings, sidecar, &addresses),
+            instance(&settings, sidecar, &addresses, &process_id),
             process.readiness.clone(),
             process.shutdown.clone(),
         ))),
         Role::Gateway(_) => None,
     };
-    let report = Task::spawn(|finish| report::keep(channels, telemetry, finish));
+    let report = Task::spawn(|finish| report::keep(channels, telemetry, process_id, finish));
 
     let health = admin::health(process.readiness.clone(), admin.freshness.clone());
     let metrics = mesh_process::admin::metrics(process.registry.clone());
@@ -372,6 +373,7 @@ fn instance(
     settings: &Settings,
     sidecar: &Sidecar,
     addresses: &BTreeMap<&'static str, SocketAddr>,
+    process_id: &str,
 ) -> mesh::Instance {
     let port = addresses.get("inbound").map_or(0, SocketAddr::port);
     let plain = addresses.get("plain");
@@ -389,6 +391,7 @@ fn instance(
         plain_address: plain.map_or_else(String::new, |address| {
             sockets::reachable(*address, &settings.advertise_address)
         }),
+        process_id: process_id.to_owned(),
     }
 }
 

@@ -51,6 +51,10 @@ impl Events {
             ),
             // For others nothing happened.
             Arrival::Renewed => return,
+            Arrival::Restarted => (
+                EventKind::WorkloadBack,
+                format!("{name} is back: its agent has been started again"),
+            ),
             Arrival::Replaced => (
                 EventKind::WorkloadReplaced,
                 format!(

@@ -28,11 +28,19 @@ pub(crate) fn admit(
     peer: &SpiffeId,
     instance: mesh::Instance,
 ) -> Result<Registered, Status> {
+    let process_id = instance.process_id.clone();
+    if process_id.len() > LONGEST_NAME {
+        return Err(Status::invalid_argument(format!(
+            "process_id has {} bytes, {LONGEST_NAME} are allowed",
+            process_id.len()
+        )));
+    }
     let instance = checked(instance)?;
     may_speak_for(config, peer, &instance.namespace, &instance.group)?;
     Ok(Registered {
         instance,
         service_account: peer.service_account().to_owned(),
+        process_id,
     })
 }
 

@@ -126,7 +126,7 @@ impl Registry {
         let (namespace, name, group) = (&instance.namespace, &instance.name, &instance.group);
         match arrival {
             Arrival::New => tracing::info!(namespace, name, group, "instance registered"),
-            Arrival::Back | Arrival::Known => {
+            Arrival::Back | Arrival::Known | Arrival::Restarted => {
                 tracing::info!(namespace, name, group, "instance came back");
             }
             Arrival::Renewed => {

@@ -34,6 +34,9 @@ pub(crate) struct Registered {
     pub(crate) instance: Instance,
     /// The service account, in the instance's namespace.
     pub(crate) service_account: String,
+    /// Distinguishes two lives of one agent.
+    #[serde(default)]
+    pub(crate) process_id: String,
 }
 
 /// What a registration met.
@@ -48,6 +51,8 @@ pub(crate) enum Arrival {
     /// The same instance has opened another stream, as it does when its certificate was renewed. The
     /// earlier one will end and means nothing any more.
     Renewed,
+    /// The same instance in another life, before it was missed in the earlier one: its agent was started again.
+    Restarted,
     /// Another instance had the name and has lost it.
     Replaced,
 }
@@ -114,6 +119,9 @@ impl Table {
             None => Arrival::New,
             Some(before) => match before.holder {
                 Holder::Stream(_) if before.registered == registered => Arrival::Renewed,
+                Holder::Stream(_) if before.registered.instance == registered.instance => {
+                    Arrival::Restarted
+                }
                 Holder::Stream(_) => Arrival::Replaced,
                 Holder::Broken => Arrival::Back,
                 Holder::Earlier => Arrival::Known,

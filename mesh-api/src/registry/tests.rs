@@ -32,6 +32,7 @@ fn message(name: &str) -> mesh::Instance {
             .into_iter()
             .collect(),
         plain_address: String::new(),
+        process_id: "first life".to_owned(),
     }
 }
 
@@ -302,6 +303,26 @@ async fn an_instance_is_there_only_while_its_group_is() {
     let moved = config(&GROUP.replace("serviceAccount: web", "serviceAccount: other"));
     assert_eq!(registry.instances(&moved).len(), 0);
     assert_eq!(registry.len(), 1, "the lease itself goes on");
+}
+
+#[tokio::test]
+async fn an_agent_that_was_started_again_before_it_was_missed_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Registry::open(directory.path(), Events::new()).unwrap();
+    let before = registered("a");
+    let old = registry.register(&before).unwrap();
+    let after = Registered {
+        process_id: "second life".to_owned(),
+        ..before.clone()
+    };
+    registry.register(&after).unwrap();
+    let events = registry.events.since(0);
+    let last = events.last().expect("it joined and came back");
+    assert_eq!(last.kind.as_str(), "workload-back");
+    // The end of the earlier life comes late, and is nobody's.
+    registry.broken(old, &before);
+    assert_eq!(registry.events.since(0).len(), events.len());
+    assert_eq!(names(&registry), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]

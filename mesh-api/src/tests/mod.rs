@@ -235,6 +235,7 @@ fn instance(name: &str, port: u32) -> Instance {
         inbound_port: port,
         app_ports: [("http".to_owned(), 9090)].into_iter().collect(),
         plain_address: "127.0.0.1:7777".to_owned(),
+        process_id: "one life".to_owned(),
     }
 }
 
