@@ -148,8 +148,9 @@ fn lost(error: &hyper_util::client::legacy::Error) -> Lost {
                 _ => {}
             }
         }
+        // Closed after the request was sent, or so soon that it was not.
         if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && error.is_incomplete_message()
+            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
         {
             return Lost::Closed;
         }
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(client.get(&url).await.unwrap_err(), Lost::Refused);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_connection_closed_without_an_answer_is_not_called_refused() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -193,7 +194,10 @@ mod tests {
             }
         });
         let client = Client::fresh(Duration::from_secs(5));
-        assert_eq!(client.get(&url).await.unwrap_err(), Lost::Closed);
+        // Now before the request was sent, now after.
+        for _ in 0..200 {
+            assert_eq!(client.get(&url).await.unwrap_err(), Lost::Closed);
+        }
     }
 
     #[tokio::test]
