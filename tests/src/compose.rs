@@ -18,6 +18,9 @@ pub const START: Duration = Duration::from_secs(60);
 /// One fleet of containers after the other: two would be no measure of how long one takes.
 static ONE: Mutex<()> = Mutex::const_new(());
 
+/// The services that do one thing and end; every other one has to run.
+pub const ONE_SHOTS: [&str; 2] = ["mesh-join", "mesh-config"];
+
 /// A project of Compose. Dropping it removes its containers, networks and volumes.
 #[derive(Debug)]
 pub struct Project {
@@ -88,9 +91,11 @@ impl Project {
         let format = r#"{{.Label "com.docker.compose.service"}} {{.State}} {{.Status}}"#;
         let listed = self.docker_ps(&[], format).await?;
         let is_well = |line: &&str| {
-            line.contains("(healthy)")
-                || line.contains("Exited (0)")
-                || (line.contains(" running ") && !line.contains("(health"))
+            let service = line.split(' ').next().unwrap_or_default();
+            if ONE_SHOTS.contains(&service) {
+                return line.contains("Exited (0)");
+            }
+            line.contains("(healthy)") || (line.contains(" running ") && !line.contains("(health"))
         };
         Ok(listed
             .lines()

@@ -18,6 +18,8 @@ pub use started::Started;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// The title of the original webapp's page.
 pub const ORIGINAL: &str = "Fleet Management (original)";
 /// The title of the experimental webapp's page.
@@ -60,4 +62,22 @@ pub fn title(page: &str) -> Option<&str> {
         .1
         .split_once("</title>")
         .map(|(title, _)| title)
+}
+
+/// The edges of a graph in Kiali's JSON: source node, edge, target node.
+///
+/// # Panics
+///
+/// When an edge's end is not in the graph.
+pub fn edges(graph: &Value) -> impl Iterator<Item = (&Value, &Value, &Value)> {
+    let list = |kind: &str| {
+        let all = graph["elements"][kind].as_array();
+        all.into_iter().flatten().map(|one| &one["data"])
+    };
+    let node = move |id: &Value| {
+        list("nodes")
+            .find(|node| node["id"] == *id)
+            .expect("an edge's ends are in the graph")
+    };
+    list("edges").map(move |edge| (node(&edge["source"]), edge, node(&edge["target"])))
 }

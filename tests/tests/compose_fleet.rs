@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use mesh_tests::compose::{DemoFleet, START};
+use mesh_tests::compose::{DemoFleet, ONE_SHOTS, START};
 use mesh_tests::load::Load;
-use mesh_tests::{SCENARIO, eventually, tool};
+use mesh_tests::{SCENARIO, edges, eventually, tool};
 use serde_json::Value;
 
 /// How long a part of the fleet may take to be whole again: a lease of 10 s, a renewal of the health check, and the
@@ -74,9 +74,8 @@ async fn whatever_is_killed_comes_back_by_itself() {
     }
     open(&fleet).await;
     let load = Load::start(&fleet.state.gateway, 2, Duration::from_millis(10));
-    let one_shots = ["mesh-join", "mesh-config"];
     for service in fleet.project.services().await.unwrap() {
-        if one_shots.contains(&service.as_str()) {
+        if ONE_SHOTS.contains(&service.as_str()) {
             continue;
         }
         let last = last_event(&fleet).await.unwrap();
@@ -98,10 +97,9 @@ async fn whatever_is_killed_comes_back_by_itself() {
         if matches!(workload, "mesh-ca" | "loadbalancer" | "prometheus") {
             continue;
         }
-        let after = if service == "mesh-api" { 0 } else { last };
         // An agent whose app nobody calls may still be on its way into the new network.
         eventually("the page says so", MENDED, || async {
-            let said = events_after(&fleet, after).await?;
+            let said = events_after(&fleet, last).await?;
             ensure!(
                 said.iter().any(is_about),
                 "nothing is said about {service}: {said:#?}"
@@ -168,23 +166,6 @@ async fn graph(fleet: &DemoFleet) -> anyhow::Result<Value> {
     let path =
         "/api/namespaces/graph?namespaces=default,istio-system&graphType=versionedApp&duration=60s";
     fleet.api.get(path).await
-}
-
-/// Source node, edge and target node.
-fn edges(graph: &Value) -> impl Iterator<Item = (&Value, &Value, &Value)> {
-    let list = |kind: &str| {
-        graph["elements"][kind]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|one| &one["data"])
-    };
-    let node = move |id: &Value| {
-        list("nodes")
-            .find(|node| node["id"] == *id)
-            .expect("an edge's ends are in the graph")
-    };
-    list("edges").map(move |edge| (node(&edge["source"]), edge, node(&edge["target"])))
 }
 
 /// The one number that a query gives.

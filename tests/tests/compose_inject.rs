@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use mesh_tests::compose::{Api, Project, START};
 use mesh_tests::fleet::{binary, free_ports};
-use mesh_tests::{eventually, tool};
+use mesh_tests::{edges, eventually, tool};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,20 +102,11 @@ async fn a_foreign_fleet_is_in_the_mesh_by_labels_alone() {
 }
 
 fn edge<'g>(graph: &'g Value, from: &str, to: &str, protocol: &str) -> Option<&'g Value> {
-    let list = |kind: &str| {
-        graph["elements"][kind]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|one| &one["data"])
-    };
-    let is =
-        |id: &Value, app: &str| list("nodes").any(|node| node["id"] == *id && node["app"] == app);
-    list("edges").find(|edge| {
-        is(&edge["source"], from)
-            && is(&edge["target"], to)
-            && edge["traffic"]["protocol"] == protocol
-    })
+    edges(graph)
+        .find(|(source, edge, target)| {
+            source["app"] == from && target["app"] == to && edge["traffic"]["protocol"] == protocol
+        })
+        .map(|(_, edge, _)| edge)
 }
 
 async fn meshctl(arguments: &[&str]) {
