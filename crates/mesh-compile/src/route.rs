@@ -93,7 +93,12 @@ impl<'a> Router<'a> {
         listener_port: u16,
     ) -> Action {
         let title = virtual_service.title();
-        if let Some(field) = http.unsupported_action {
+        let others = [
+            ("redirect", http.redirect.is_some()),
+            ("directResponse", http.direct_response.is_some()),
+            ("delegate", http.delegate.is_some()),
+        ];
+        if let Some((field, _)) = others.into_iter().find(|(_, is_set)| *is_set) {
             return direct_response(
                 501,
                 &format!("{title}: this mesh does not support the route action {field} yet\n"),

@@ -3,8 +3,8 @@
 use mesh_compile::{Model, Settings};
 use mesh_config::Config;
 use mesh_config::model::{
-    HttpDestination, HttpMatch, HttpRoute, Kind, Metadata, Object, Service, ServicePort, Spec,
-    StringMatch, TargetPort, VirtualService,
+    HeaderOperations, HttpDestination, HttpMatch, HttpRoute, Kind, Metadata, Object, Service,
+    ServicePort, Spec, StringMatch, TargetPort, VirtualService,
 };
 use mesh_xds::envoy::route::header_matcher::HeaderMatchSpecifier;
 use mesh_xds::envoy::route::route::Action;
@@ -53,6 +53,7 @@ fn destinations() -> impl Strategy<Value = Vec<HttpDestination>> {
         subset: None,
         port: None,
         weight,
+        headers: HeaderOperations::default(),
     });
     let some_weight =
         |all: &Vec<HttpDestination>| all.len() == 1 || all.iter().any(|d| d.weight > 0);
@@ -106,6 +107,7 @@ fn compiled(http: Vec<HttpRoute>) -> Vec<Route> {
         hosts: vec!["s0".into()],
         gateways: vec!["mesh".into()],
         http,
+        ..VirtualService::default()
     };
     config.insert(object(
         Kind::VirtualService,

@@ -3,6 +3,7 @@
 //! Only what the mesh acts on has a typed field. Everything else that is valid is kept in
 //! [`Object::raw`] and named in a warning (see [`crate::parse`]), so nothing is lost.
 
+mod http;
 mod inert;
 mod kind;
 mod metadata;
@@ -11,6 +12,10 @@ mod object;
 mod service;
 mod workload;
 
+pub use http::{
+    CorsPolicy, Delegate, DirectResponse, HeaderChanges, HeaderOperations, PathRewrite, Redirect,
+    RedirectPath, RedirectPort, Rewrite,
+};
 pub use inert::INERT;
 pub use kind::{InertKind, Kind, KindError};
 pub use metadata::Metadata;

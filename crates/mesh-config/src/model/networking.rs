@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::http::{CorsPolicy, Delegate, DirectResponse, HeaderOperations, Redirect, Rewrite};
+
 /// A Gateway: which workloads listen where, for which hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
@@ -40,6 +42,8 @@ pub struct VirtualService {
     pub gateways: Vec<String>,
     /// HTTP routes, first match wins.
     pub http: Vec<HttpRoute>,
+    /// Namespaces whose proxies it is for: names, `.` for its own, `*` for all. Empty means all.
+    pub export_to: Vec<String>,
 }
 
 /// One HTTP route.
@@ -49,12 +53,20 @@ pub struct HttpRoute {
     pub name: String,
     /// Any of these; empty means always.
     pub matches: Vec<HttpMatch>,
-    /// Where requests go, by weight. Empty only with an [`HttpRoute::unsupported_action`].
+    /// Where requests go, by weight. Empty only with one of the three that follow.
     pub route: Vec<HttpDestination>,
-    /// What the route does instead of sending requests on, `redirect`, `directResponse` or
-    /// `delegate`. It is valid but not acted on: such a route must still match, and answer with an
-    /// error, or its requests would fall through to another one.
-    pub unsupported_action: Option<&'static str>,
+    /// Sends the client elsewhere, instead of sending its requests on.
+    pub redirect: Option<Redirect>,
+    /// Answers, instead of sending requests on.
+    pub direct_response: Option<DirectResponse>,
+    /// The VirtualService that has the routes for what this one matches.
+    pub delegate: Option<Delegate>,
+    /// What requests that go on ask for.
+    pub rewrite: Option<Rewrite>,
+    /// Which pages of other origins may use the route.
+    pub cors: Option<CorsPolicy>,
+    /// Changes of headers, whatever the destination is.
+    pub headers: HeaderOperations,
 }
 
 /// All of these conditions; what is absent is not asked.
@@ -66,6 +78,9 @@ pub struct HttpMatch {
     pub uri: Option<StringMatch>,
     /// Case of `uri` does not matter (exact and prefix only).
     pub ignore_uri_case: bool,
+    /// A prefix in `uri` stands for whole segments: `/a` takes `/a` and `/a/b` but not `/ab`. So does the Gateway
+    /// API's `PathPrefix`, never a VirtualService's own.
+    pub uri_by_segments: bool,
     /// Request method.
     pub method: Option<StringMatch>,
     /// `http` or `https`, as the client asked for it.
@@ -77,9 +92,17 @@ pub struct HttpMatch {
     /// Header name (lower case) to a condition that must not hold; `None` means the header is
     /// absent. A missing header has no value, so it passes any other condition.
     pub without_headers: BTreeMap<String, Option<StringMatch>>,
+    /// Name of a query parameter to a condition on its first value; `None` means that it is there.
+    pub query_params: BTreeMap<String, Option<StringMatch>>,
+    /// The port that the proxy takes requests at: of the service at sidecars, of the server at gateways.
+    pub port: Option<u16>,
+    /// Labels that the workload of the proxy must all carry. Not asked if [`HttpMatch::gateways`] are given.
+    pub source_labels: BTreeMap<String, String>,
+    /// The namespace of the proxy's workload. Not asked if [`HttpMatch::gateways`] are given.
+    pub source_namespace: Option<String>,
     /// Replaces the VirtualService's `gateways` for this match; empty means inherit.
     pub gateways: Vec<String>,
-    /// Paths of conditions that are valid but not acted on, `spec.http[0].match[1].sourceLabels`.
+    /// Paths of conditions that are valid but not acted on, `spec.http[0].match[1].headers["@request.auth.claims.x"]`.
     /// If there is one, this match must never hold: without it the route would take requests that
     /// it was not meant for.
     pub unsupported: Vec<String>,
@@ -107,6 +130,8 @@ pub struct HttpDestination {
     pub port: Option<u16>,
     /// As written, absent is 0. Alone, a destination takes everything whatever its weight.
     pub weight: u32,
+    /// Changes of headers of what goes here, after the route's own.
+    pub headers: HeaderOperations,
 }
 
 /// A DestinationRule: what callers of a host should know about it.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Reader;
+use super::service::narrow;
+use super::{Reader, text_map};
 use crate::model::{HttpMatch, StringMatch};
 use crate::rules;
 use crate::yaml::{Cursor, Value, quoted};
@@ -25,6 +26,10 @@ impl Reader {
             .filter(|condition| !is_empty_map(condition))
             .map(|condition| condition.path())
             .collect();
+        let query_params = at
+            .each_entry("queryParams")
+            .map(|(entry, value)| (entry.key.clone(), self.condition(&value)))
+            .collect();
         let headers = self.header_matches(at, "headers", &mut unsupported);
         let without_headers = self.header_matches(at, "withoutHeaders", &mut unsupported);
         HttpMatch {
@@ -34,11 +39,20 @@ impl Reader {
                 at.get("ignoreUriCase").map(|flag| &flag.node.value),
                 Some(Value::Bool(true, _))
             ),
+            uri_by_segments: false,
             method: self.string_match(at, "method"),
             scheme: self.string_match(at, "scheme"),
             authority: self.string_match(at, "authority"),
             headers,
             without_headers,
+            query_params,
+            port: at
+                .get("port")
+                .and_then(|port| port.node.as_integer())
+                .and_then(narrow),
+            source_labels: text_map(at, "sourceLabels"),
+            source_namespace: Some(at.text("sourceNamespace").to_owned())
+                .filter(|namespace| !namespace.is_empty()),
             gateways,
             unsupported,
         }

@@ -7,6 +7,7 @@
 
 mod destination_rule;
 mod gateway;
+mod http_action;
 mod layer4;
 mod matching;
 mod metadata;

@@ -36,6 +36,10 @@ impl Reader {
         VirtualService {
             hosts,
             gateways,
+            export_to: spec
+                .each("exportTo")
+                .filter_map(|at| at.node.as_str().map(str::to_owned))
+                .collect(),
             http: spec
                 .each("http")
                 .map(|route| self.http_route(&route, is_delegate, bound_to_mesh))
@@ -143,7 +147,7 @@ impl Reader {
                 .map(|entry| self.http_match(&entry, bound_to_mesh))
                 .collect(),
             route: self.destinations(at),
-            unsupported_action: action,
+            ..self.actions_of(at)
         };
         self.route_policies(at, &route);
         route
@@ -236,6 +240,7 @@ impl Reader {
                 .and_then(|port| port.node.as_integer())
                 .and_then(narrow),
             weight,
+            headers: self.header_operations(at),
         })
     }
 }

@@ -30,6 +30,12 @@ pub(crate) fn whole_seconds(text: &str) -> bool {
     nanoseconds(text).is_some_and(|length| length.is_multiple_of(1_000 * MILLISECOND))
 }
 
+/// A length of time that [`duration`] finds nothing wrong with.
+pub(crate) fn length_of_time(text: &str) -> Option<std::time::Duration> {
+    let nanoseconds = u64::try_from(nanoseconds(text)?).ok()?;
+    Some(std::time::Duration::from_nanos(nanoseconds))
+}
+
 /// Go's `time.ParseDuration` without a sign; fractions of a nanosecond are cut off.
 fn nanoseconds(text: &str) -> Option<u128> {
     match text {

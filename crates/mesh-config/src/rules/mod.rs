@@ -7,10 +7,11 @@
 mod duration;
 mod header;
 mod host;
+mod placeholder;
 
 use regex::RegexBuilder;
 
-pub(crate) use duration::{duration, whole_seconds};
+pub(crate) use duration::{duration, length_of_time, whole_seconds};
 pub(crate) use header::{
     changeable_header, changeable_request_header, header_name, is_authority, probe_header,
 };
@@ -18,6 +19,7 @@ pub(crate) use host::{
     cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap,
     sni_domain, subnet, virtual_host, wildcard_domain,
 };
+pub(crate) use placeholder::placeholders;
 
 use crate::yaml::quoted;
 

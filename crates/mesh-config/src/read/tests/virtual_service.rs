@@ -271,8 +271,11 @@ fn a_route_that_does_something_else_is_kept_without_destinations() {
         else {
             panic!("it is a VirtualService")
         };
-        assert_eq!(service.http[0].unsupported_action, Some(action));
-        assert!(service.http[0].route.is_empty());
+        let route = &service.http[0];
+        assert_eq!(route.redirect.is_some(), action == "redirect");
+        assert_eq!(route.direct_response.is_some(), action == "directResponse");
+        assert_eq!(route.delegate.is_some(), action == "delegate");
+        assert!(route.route.is_empty());
         assert_eq!(warnings.len(), 1);
         assert!(
             warnings[0].message.contains("are answered with an error"),
