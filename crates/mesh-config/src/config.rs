@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use crate::model::{
-    DestinationRule, Gateway, Kind, Object, ObjectKey, Service, SharedObject, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    DestinationRule, Gateway, Kind, Object, ObjectKey, Secret, Service, SharedObject,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// The DNS suffix of services, as in `reviews.default.svc.cluster.local`.
@@ -162,6 +162,18 @@ impl Config {
     pub fn destination_rules(&self) -> impl Iterator<Item = (&SharedObject, &DestinationRule)> {
         self.oldest_first(Kind::DestinationRule)
             .filter_map(|object| Some((object, object.as_destination_rule()?)))
+    }
+
+    /// The Secret of this namespace and name.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<(&SharedObject, &Secret)> {
+        let object = self.find(Kind::Secret, namespace, name)?;
+        Some((object, object.as_secret()?))
+    }
+
+    /// The labels of a namespace; none if no Namespace was applied for it.
+    pub fn namespace_labels(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
+        let object = self.find(Kind::Namespace, "", namespace)?;
+        Some(&object.metadata.labels)
     }
 
     /// All WorkloadGroups by namespace and name.

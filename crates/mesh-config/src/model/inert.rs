@@ -1,7 +1,8 @@
 //! Kinds of Kubernetes and Istio that are taken and kept, but not acted on.
 //!
 //! A user's YAML is full of them. Each gets one warning that says what it means that the mesh
-//! leaves it alone, and above all where a rule that protects something is not enforced.
+//! leaves it alone, and above all where a rule that protects something is not enforced. Kinds of
+//! [`Kind::TYPED`](super::Kind::TYPED) that are not acted on take their words from here, too.
 
 use super::InertKind;
 
@@ -36,9 +37,9 @@ const CONTAINERS: &str = "the mesh starts no containers; run the program with an
                           that names its WorkloadGroup";
 const ACCOUNT: &str =
     "identities come from mesh-ca, and the WorkloadGroup names the service account";
-const NAMESPACE: &str = "a namespace exists as soon as an object is in it";
-const DATA: &str = "programs must get their files and variables themselves";
-const SECRET: &str = "programs must get their secrets themselves, and gateways take no certificate \
+pub(super) const NAMESPACE: &str = "a namespace exists as soon as an object is in it";
+pub(super) const DATA: &str = "programs must get their files and variables themselves";
+pub(super) const SECRET: &str = "programs must get their secrets themselves, and gateways take no certificate \
                       from it";
 const ENDPOINTS: &str = "the endpoints of a Service are the agents that registered and its \
                          WorkloadEntries";
@@ -94,8 +95,6 @@ pub static INERT: &[InertKind] = &[
     row("batch", "Job", "jobs", NAMESPACED, CONTAINERS),
 
     // What it needs.
-    row("", "ConfigMap", "configmaps", NAMESPACED, DATA),
-    row("", "Secret", "secrets", NAMESPACED, SECRET),
     row("", "ServiceAccount", "serviceaccounts", NAMESPACED, ACCOUNT),
     row("", "PersistentVolume", "persistentvolumes", CLUSTER_WIDE, DATA),
     row("", "PersistentVolumeClaim", "persistentvolumeclaims", NAMESPACED, DATA),
@@ -106,7 +105,6 @@ pub static INERT: &[InertKind] = &[
     row("", "Endpoints", "endpoints", NAMESPACED, ENDPOINTS),
     row("", "Event", "events", NAMESPACED, CLUSTER),
     row("", "LimitRange", "limitranges", NAMESPACED, CLUSTER),
-    row("", "Namespace", "namespaces", CLUSTER_WIDE, NAMESPACE),
     row("", "Node", "nodes", CLUSTER_WIDE, CLUSTER),
     row("", "ResourceQuota", "resourcequotas", NAMESPACED, CLUSTER),
     row("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", CLUSTER_WIDE, CLUSTER),
@@ -179,8 +177,8 @@ mod tests {
             assert!(plurals.insert((row.group, row.plural)), "{row:?}");
             assert_eq!(row.plural, row.plural.to_lowercase());
         }
-        for acted in Kind::ACTED {
-            assert!(!kinds.contains(&(acted.group(), acted.kind())), "{acted}");
+        for typed in Kind::TYPED {
+            assert!(!kinds.contains(&(typed.group(), typed.kind())), "{typed}");
         }
     }
 
@@ -192,8 +190,9 @@ mod tests {
             "RequestAuthentication",
             "NetworkPolicy",
         ] {
-            let row = INERT.iter().find(|row| row.kind == kind).expect(kind);
-            assert!(row.note.contains("NOT enforced"), "{row:?}");
+            let known = Kind::all().find(|known| known.kind() == kind).expect(kind);
+            let note = known.note().expect(kind);
+            assert!(note.contains("NOT enforced"), "{known}: {note}");
         }
     }
 }

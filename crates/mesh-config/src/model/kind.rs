@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::inert::{INERT, INERT_GROUPS};
+use super::inert::{self, INERT, INERT_GROUPS};
 use crate::suggest::suggest;
 
 /// A kind that the config API takes.
 ///
-/// The first six are acted on. [`Kind::Inert`] names a well-known kind of Kubernetes or Istio that is
-/// accepted, kept and warned about.
+/// Those of [`Kind::TYPED`] have a meaning of their own, and most are acted on: [`Kind::note`] says of which
+/// not. [`Kind::Inert`] names a well-known kind of Kubernetes or Istio that is accepted, kept and warned about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Core v1 Service.
@@ -23,6 +23,12 @@ pub enum Kind {
     WorkloadGroup,
     /// `networking.istio.io` WorkloadEntry.
     WorkloadEntry,
+    /// Core v1 Namespace.
+    Namespace,
+    /// Core v1 Secret.
+    Secret,
+    /// Core v1 ConfigMap.
+    ConfigMap,
     /// A row of the table of known kinds that are not acted on.
     Inert(&'static InertKind),
 }
@@ -54,12 +60,15 @@ impl fmt::Display for KindError {
 
 impl std::error::Error for KindError {}
 
-/// What the API calls an acted kind.
+/// What the API calls a kind, and whether the mesh acts on it.
 struct Names {
     group: &'static str,
     versions: &'static [&'static str],
     kind: &'static str,
     plural: &'static str,
+    namespaced: bool,
+    /// For kinds that are not acted on.
+    note: Option<&'static str>,
 }
 
 const ISTIO: &str = "networking.istio.io";
@@ -67,19 +76,23 @@ const ISTIO: &str = "networking.istio.io";
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 impl Kind {
-    /// The kinds that the mesh acts on.
-    pub const ACTED: [Kind; 6] = [
+    /// The kinds that have a table of fields and a type in [`crate::Spec`].
+    pub const TYPED: &[Kind] = &[
         Kind::Service,
         Kind::Gateway,
         Kind::VirtualService,
         Kind::DestinationRule,
         Kind::WorkloadGroup,
         Kind::WorkloadEntry,
+        Kind::Namespace,
+        Kind::Secret,
+        Kind::ConfigMap,
     ];
 
     /// Every kind that the API takes, acted on or not.
     pub fn all() -> impl Iterator<Item = Kind> {
-        Kind::ACTED.into_iter().chain(INERT.iter().map(Kind::Inert))
+        let inert = INERT.iter().map(Kind::Inert);
+        Kind::TYPED.iter().copied().chain(inert)
     }
 
     /// The kind of this group and version, if there is one.
@@ -115,10 +128,7 @@ impl Kind {
 
     /// API group, empty for core.
     pub fn group(&self) -> &'static str {
-        match self {
-            Kind::Inert(inert) => inert.group,
-            acted => acted.names().group,
-        }
+        self.names().group
     }
 
     /// The versions in which the kind is taken, the preferred one first.
@@ -146,15 +156,18 @@ impl Kind {
 
     /// Whether objects of the kind live in a namespace.
     pub fn namespaced(&self) -> bool {
-        match self {
-            Kind::Inert(inert) => inert.namespaced,
-            _ => true,
-        }
+        self.names().namespaced
     }
 
     /// Whether the mesh acts on objects of this kind.
     pub fn is_acted(&self) -> bool {
-        !matches!(self, Kind::Inert(_))
+        self.note().is_none()
+    }
+
+    /// What the user should know about a kind that is not acted on, as the end of
+    /// `Deployment is kept but not acted on: …`.
+    pub fn note(&self) -> Option<&'static str> {
+        self.names().note
     }
 
     /// `apiVersion` in the preferred version, `networking.istio.io/v1`.
@@ -165,34 +178,51 @@ impl Kind {
     fn has_version(&self, version: &str) -> bool {
         match self {
             Kind::Inert(_) => !version.is_empty(),
-            acted => acted.versions().contains(&version),
+            typed => typed.versions().contains(&version),
         }
     }
 
     fn names(&self) -> Names {
+        let core = |kind, plural| Names {
+            group: "",
+            versions: &["v1"],
+            kind,
+            plural,
+            namespaced: true,
+            note: None,
+        };
         let istio = |kind, plural| Names {
             group: ISTIO,
             versions: ISTIO_VERSIONS,
-            kind,
-            plural,
+            ..core(kind, plural)
         };
         match self {
-            Kind::Service => Names {
-                group: "",
-                versions: &["v1"],
-                kind: "Service",
-                plural: "services",
-            },
+            Kind::Service => core("Service", "services"),
             Kind::Gateway => istio("Gateway", "gateways"),
             Kind::VirtualService => istio("VirtualService", "virtualservices"),
             Kind::DestinationRule => istio("DestinationRule", "destinationrules"),
             Kind::WorkloadGroup => istio("WorkloadGroup", "workloadgroups"),
             Kind::WorkloadEntry => istio("WorkloadEntry", "workloadentries"),
+            Kind::Namespace => Names {
+                namespaced: false,
+                note: Some(inert::NAMESPACE),
+                ..core("Namespace", "namespaces")
+            },
+            Kind::Secret => Names {
+                note: Some(inert::SECRET),
+                ..core("Secret", "secrets")
+            },
+            Kind::ConfigMap => Names {
+                note: Some(inert::DATA),
+                ..core("ConfigMap", "configmaps")
+            },
             Kind::Inert(inert) => Names {
                 group: inert.group,
                 versions: usual_versions(inert.group),
                 kind: inert.kind,
                 plural: inert.plural,
+                namespaced: inert.namespaced,
+                note: Some(inert.note),
             },
         }
     }

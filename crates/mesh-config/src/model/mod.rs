@@ -3,6 +3,7 @@
 //! Only what the mesh acts on has a typed field. Everything else that is valid is kept in
 //! [`Object::raw`] and named in a warning (see [`crate::parse`]), so nothing is lost.
 
+mod core;
 mod http;
 mod inert;
 mod kind;
@@ -12,6 +13,7 @@ mod object;
 mod service;
 mod workload;
 
+pub use core::{ConfigMap, Secret, Sensitive};
 pub use http::{
     CorsPolicy, Delegate, DirectResponse, HeaderChanges, HeaderOperations, PathRewrite, Redirect,
     RedirectPath, RedirectPort, Rewrite,

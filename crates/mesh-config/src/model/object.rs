@@ -8,13 +8,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DestinationRule, Gateway, Kind, Metadata, Service, VirtualService, WorkloadEntry, WorkloadGroup,
+    ConfigMap, DestinationRule, Gateway, Kind, Metadata, Secret, Service, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 use crate::finding::Place;
 use crate::yaml::Mark;
 
 /// One object as the user wrote it, and what it means to the mesh.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Object {
     /// As written, for example `networking.istio.io/v1alpha3`.
     pub api_version: String,
@@ -48,6 +49,12 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     /// `networking.istio.io` WorkloadEntry.
     WorkloadEntry(WorkloadEntry),
+    /// Core v1 Namespace: its labels are in the metadata.
+    Namespace,
+    /// Core v1 Secret.
+    Secret(Secret),
+    /// Core v1 ConfigMap.
+    ConfigMap(ConfigMap),
     /// A known kind that is kept and not acted on, for example a Deployment.
     Inert,
 }
@@ -99,6 +106,27 @@ impl Origin {
             document: self.document,
             mark,
         }
+    }
+}
+
+impl fmt::Debug for Object {
+    /// Of a Secret only what is no secret: [`Object::raw`] and the annotations, where `kubectl` keeps a copy of
+    /// what it applied, have its values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut object = f.debug_struct("Object");
+        object
+            .field("api_version", &self.api_version)
+            .field("spec", &self.spec)
+            .field("origin", &self.origin);
+        if self.kind == Kind::Secret {
+            object.field("key", &self.key().to_string());
+            return object.finish_non_exhaustive();
+        }
+        object
+            .field("kind", &self.kind)
+            .field("metadata", &self.metadata)
+            .field("raw", &self.raw)
+            .finish()
     }
 }
 
@@ -203,6 +231,14 @@ impl Object {
     pub fn as_workload_group(&self) -> Option<&WorkloadGroup> {
         match &self.spec {
             Spec::WorkloadGroup(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// The Secret, if this is one.
+    pub fn as_secret(&self) -> Option<&Secret> {
+        match &self.spec {
+            Spec::Secret(spec) => Some(spec),
             _ => None,
         }
     }

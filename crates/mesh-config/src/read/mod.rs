@@ -5,6 +5,7 @@
 //! a kind; what Istio's own webhook refuses is refused in fields that are not acted on, too
 //! (`layer4`, `route_policy`, `tls`, `traffic_policy`).
 
+mod core;
 mod destination_rule;
 mod gateway;
 mod http_action;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::core::config_map;
 use crate::finding::{Finding, Level, Report};
 use crate::model::{Kind, Metadata, Object, ObjectKey, Origin, Spec};
 use crate::rules::{self, Verdict};
@@ -145,7 +147,11 @@ impl Reader {
     }
 
     fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Spec {
-        // The table demands a spec; without one, its errors have been reported.
+        if let Some(note) = kind.note() {
+            let message = format!("{kind} is kept but not acted on: {note}");
+            self.report.warn(root, message);
+        }
+        // The table demands a spec where it is needed; without one, its errors have been reported.
         let spec = root.get("spec").unwrap_or_else(|| root.clone());
         match kind {
             Kind::Service => Spec::Service(self.service(&spec)),
@@ -154,11 +160,10 @@ impl Reader {
             Kind::DestinationRule => Spec::DestinationRule(self.destination_rule(&spec)),
             Kind::WorkloadGroup => Spec::WorkloadGroup(self.workload_group(&spec)),
             Kind::WorkloadEntry => Spec::WorkloadEntry(self.workload_entry(&spec)),
-            Kind::Inert(inert) => {
-                let message = format!("{} is kept but not acted on: {}", inert.kind, inert.note);
-                self.report.warn(root, message);
-                Spec::Inert
-            }
+            Kind::Namespace => Spec::Namespace,
+            Kind::Secret => Spec::Secret(self.secret(root)),
+            Kind::ConfigMap => Spec::ConfigMap(config_map(root)),
+            Kind::Inert(_) => Spec::Inert,
         }
     }
 

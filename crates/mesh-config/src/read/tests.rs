@@ -1,5 +1,6 @@
 //! What each kind's rules refuse and warn about, and what they let through.
 
+mod core;
 mod destination_rule;
 mod gateway;
 mod service;

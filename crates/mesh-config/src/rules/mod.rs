@@ -9,6 +9,8 @@ mod header;
 mod host;
 mod placeholder;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use regex::RegexBuilder;
 
 pub(crate) use duration::{duration, length_of_time, whole_seconds};
@@ -104,6 +106,29 @@ pub(crate) fn label_value(text: &str) -> Verdict {
          digit at both ends",
         quoted(text)
     ))
+}
+
+/// A key in the data of a Secret or a ConfigMap: it may become the name of a file.
+pub(crate) fn data_key(text: &str) -> Verdict {
+    let fine = (1..=DOMAIN_LENGTH).contains(&text.len())
+        && text != "."
+        && !text.starts_with("..")
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if fine {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not a key of data; use up to 253 of a-z, A-Z, 0-9, -, _ and .",
+        quoted(text)
+    ))
+}
+
+/// The bytes that a text in base64 stands for. Line breaks in it mean nothing.
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
+    let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    BASE64_STANDARD.decode(text).ok()
 }
 
 /// A name that a port has on the workload's side (RFC 6335): `http-web`.

@@ -89,6 +89,7 @@ impl Check<'_> {
             (Type::Any, _)
             | (Type::Text | Type::IntegerOrText, Value::String(_))
             | (Type::Bool, Value::Bool(..)) => {}
+            (Type::Data(item), _) => self.data(at, *item),
             (Type::Word(syntax), Value::String(text)) => {
                 if let Err(message) = (syntax.check)(text) {
                     self.report.error(at, message);
@@ -155,6 +156,27 @@ impl Check<'_> {
             }
             (Type::Object(shape), Value::Map(_)) => self.fields(at, shape, speech),
             (expected, _) => self.report.error(at, wrong_type(at, expected)),
+        }
+    }
+
+    /// A map of texts. Whatever is wrong with a value, nothing shows it.
+    fn data(&mut self, at: &Cursor<'_>, item: Type) {
+        if !matches!(at.node.value, Value::Map(_)) {
+            self.report.error(at, "a map of texts belongs here");
+        }
+        for (entry, value) in at.entries() {
+            if let Err(message) = rules::data_key(&entry.key) {
+                self.report.error(&value.clone().at_key(entry), message);
+            }
+            match (item, &value.node.value) {
+                (Type::Base64, Value::String(text)) if rules::base64(text).is_none() => {
+                    let message = "this is not base64; encode the value, or write it as it is where texts belong";
+                    self.report.error(&value, message);
+                }
+                // Kubernetes takes an empty value for a null.
+                (_, Value::String(_) | Value::Null) => {}
+                _ => self.report.error(&value, "a text belongs here; quote it"),
+            }
         }
     }
 }
@@ -259,8 +281,9 @@ impl Type {
             Type::IntegerOrText => "a port number or a port name",
             Type::Duration | Type::DurationOrZero => "a length of time like 1.5s",
             Type::OneOf(_) => "a word",
+            Type::Base64 => "a text in base64",
             Type::List(_) => "a list",
-            Type::Map(_) | Type::Keyed(..) | Type::Object(_) => "a map",
+            Type::Map(_) | Type::Keyed(..) | Type::Object(_) | Type::Data(_) => "a map",
             Type::Any => "anything",
         }
     }

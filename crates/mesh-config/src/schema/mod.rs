@@ -7,6 +7,7 @@
 //! it there.
 
 mod check;
+mod core;
 mod destination_rule;
 mod gateway;
 mod metadata;
@@ -70,6 +71,10 @@ pub enum Type {
     Keyed(Syntax, &'static Type),
     /// A map with known fields.
     Object(&'static Shape),
+    /// Bytes in base64.
+    Base64,
+    /// A map of texts of the given type that no message shows: they may be secrets.
+    Data(&'static Type),
     /// Whatever the user writes.
     Any,
 }
@@ -107,7 +112,7 @@ pub enum Role {
     Quiet,
 }
 
-/// The table of a kind's whole object; `None` for kinds that are not acted on.
+/// The table of a kind's whole object; `None` for kinds whose fields nobody looks at.
 pub fn of(kind: Kind) -> Option<&'static Shape> {
     match kind {
         Kind::Service => Some(&service::OBJECT),
@@ -116,6 +121,9 @@ pub fn of(kind: Kind) -> Option<&'static Shape> {
         Kind::DestinationRule => Some(&destination_rule::OBJECT),
         Kind::WorkloadGroup => Some(&workload::GROUP),
         Kind::WorkloadEntry => Some(&workload::ENTRY),
+        Kind::Namespace => Some(&core::NAMESPACE),
+        Kind::Secret => Some(&core::SECRET),
+        Kind::ConfigMap => Some(&core::CONFIG_MAP),
         Kind::Inert(_) => None,
     }
 }
