@@ -1,4 +1,4 @@
-//! Every field of every kind that the mesh acts on, as data.
+//! Every field of every kind that the mesh reads, as data.
 //!
 //! One table a kind says which fields exist, of which type they are, and whether the mesh acts on
 //! them. `check` holds an object against its table: an unknown field is an error, a valid field
@@ -9,6 +9,7 @@
 mod check;
 mod core;
 mod destination_rule;
+mod document;
 mod gateway;
 mod metadata;
 mod service;
@@ -16,6 +17,7 @@ mod virtual_service;
 mod workload;
 
 pub(crate) use check::{check, check_metadata};
+pub use document::markdown;
 
 use crate::model::Kind;
 use crate::rules;
