@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use crate::model::{
-    DestinationRule, Gateway, Kind, Object, ObjectKey, Secret, Service, SharedObject,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    DestinationRule, Gateway, Kind, Object, ObjectKey, Secret, Service, ServiceEntry, SharedObject,
+    Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
+use crate::rules::covers;
 
 /// The DNS suffix of services, as in `reviews.default.svc.cluster.local`.
 pub const DOMAIN: &str = "cluster.local";
@@ -196,6 +197,29 @@ impl Config {
     pub fn workload_entries(&self) -> impl Iterator<Item = (&SharedObject, &WorkloadEntry)> {
         self.of_kind(Kind::WorkloadEntry)
             .filter_map(|object| Some((object, object.as_workload_entry()?)))
+    }
+
+    /// All ServiceEntries, the oldest first.
+    pub fn service_entries(&self) -> impl Iterator<Item = (&SharedObject, &ServiceEntry)> {
+        self.oldest_first(Kind::ServiceEntry)
+            .filter_map(|object| Some((object, object.as_service_entry()?)))
+    }
+
+    /// The oldest ServiceEntry that has a host, by its name or, if none does, by a wildcard.
+    pub fn service_entry(&self, host: &str) -> Option<(&SharedObject, &ServiceEntry)> {
+        let mut entries: Vec<_> = self.service_entries().collect();
+        entries.retain(|(_, entry)| entry.hosts.iter().any(|own| covers(own, host)));
+        let names = |(_, entry): &&(&SharedObject, &ServiceEntry)| {
+            entry.hosts.iter().any(|own| own == host)
+        };
+        let exact = entries.iter().find(names).copied();
+        exact.or_else(|| entries.first().copied())
+    }
+
+    /// All Sidecars, the oldest first.
+    pub fn sidecars(&self) -> impl Iterator<Item = (&SharedObject, &Sidecar)> {
+        self.oldest_first(Kind::Sidecar)
+            .filter_map(|object| Some((object, object.as_sidecar()?)))
     }
 
     /// The objects of one kind by age, as Istio orders them: by creation, then namespace and name.

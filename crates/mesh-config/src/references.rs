@@ -108,6 +108,11 @@ impl Check<'_> {
     fn destination(&mut self, destination: &HttpDestination, field: &str) {
         let host = resolve_host(&destination.host, self.namespace());
         match self.config.service(&host) {
+            None if self.config.service_entry(&host).is_some() => {
+                if let Some(subset) = &destination.subset {
+                    self.subset(subset, &host, format!("{field}.subset"));
+                }
+            }
             None => {
                 let message = self.unknown_host(&destination.host, &host);
                 self.find(Level::Error, format!("{field}.host"), message);
@@ -220,11 +225,14 @@ impl Check<'_> {
 
     fn destination_rule(&mut self, host: &str) {
         let host = resolve_host(host, self.namespace());
-        if host.contains('*') || self.config.service(&host).is_some() {
+        let is_known =
+            self.config.service(&host).is_some() || self.config.service_entry(&host).is_some();
+        if host.contains('*') || is_known {
             return;
         }
-        let message =
-            format!("no Service has the host {host} yet; until one does, the rule has no effect");
+        let message = format!(
+            "no Service or ServiceEntry has the host {host} yet; until one does, the rule has no effect"
+        );
         self.find(Level::Warning, "spec.host".to_owned(), message);
     }
 }

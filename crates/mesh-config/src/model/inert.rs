@@ -52,8 +52,6 @@ const NETWORK_UNENFORCED: &str = "it is NOT enforced: packets are filtered by th
 const INGRESS: &str = "use a Gateway and a VirtualService to let traffic in";
 const GATEWAY_API: &str = "the Gateway API is not served; use networking.istio.io Gateway and \
                            VirtualService";
-const EXTERNAL: &str = "hosts outside the mesh are not routed to";
-const VISIBILITY: &str = "every proxy sees all services that it may call";
 const ENVOY: &str = "it patches Envoy, which the mesh's proxies are not";
 const PROXY: &str = "proxies are configured by their flags";
 const WASM: &str = "proxies run no extensions";
@@ -147,8 +145,6 @@ pub static INERT: &[InertKind] = &[
     // The rest of Istio.
     row("networking.istio.io", "EnvoyFilter", "envoyfilters", NAMESPACED, ENVOY),
     row("networking.istio.io", "ProxyConfig", "proxyconfigs", NAMESPACED, PROXY),
-    row("networking.istio.io", "ServiceEntry", "serviceentries", NAMESPACED, EXTERNAL),
-    row("networking.istio.io", "Sidecar", "sidecars", NAMESPACED, VISIBILITY),
     row("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", NAMESPACED, UNENFORCED),
     row("security.istio.io", "PeerAuthentication", "peerauthentications", NAMESPACED, PEERS_UNENFORCED),
     row("security.istio.io", "RequestAuthentication", "requestauthentications", NAMESPACED, JWT_UNENFORCED),

@@ -29,6 +29,10 @@ pub enum Kind {
     Secret,
     /// Core v1 ConfigMap.
     ConfigMap,
+    /// `networking.istio.io` ServiceEntry.
+    ServiceEntry,
+    /// `networking.istio.io` Sidecar.
+    Sidecar,
     /// A row of the table of known kinds that are not acted on.
     Inert(&'static InertKind),
 }
@@ -87,6 +91,8 @@ impl Kind {
         Kind::Namespace,
         Kind::Secret,
         Kind::ConfigMap,
+        Kind::ServiceEntry,
+        Kind::Sidecar,
     ];
 
     /// Every kind that the API takes, acted on or not.
@@ -216,6 +222,8 @@ impl Kind {
                 note: Some(inert::DATA),
                 ..core("ConfigMap", "configmaps")
             },
+            Kind::ServiceEntry => istio("ServiceEntry", "serviceentries"),
+            Kind::Sidecar => istio("Sidecar", "sidecars"),
             Kind::Inert(inert) => Names {
                 group: inert.group,
                 versions: usual_versions(inert.group),

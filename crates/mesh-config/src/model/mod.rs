@@ -11,6 +11,8 @@ mod metadata;
 mod networking;
 mod object;
 mod service;
+mod service_entry;
+mod sidecar;
 mod workload;
 
 pub use core::{ConfigMap, Secret, Sensitive};
@@ -27,4 +29,8 @@ pub use networking::{
 };
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
+pub use service_entry::{EntryPort, Location, Resolution, ServiceEntry};
+pub use sidecar::{
+    EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, Sidecar,
+};
 pub use workload::{WorkloadEntry, WorkloadGroup};

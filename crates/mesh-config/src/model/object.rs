@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ConfigMap, DestinationRule, Gateway, Kind, Metadata, Secret, Service, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    ConfigMap, DestinationRule, Gateway, Kind, Metadata, Secret, Service, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::finding::Place;
 use crate::yaml::Mark;
@@ -55,6 +55,10 @@ pub enum Spec {
     Secret(Secret),
     /// Core v1 ConfigMap.
     ConfigMap(ConfigMap),
+    /// `networking.istio.io` ServiceEntry.
+    ServiceEntry(ServiceEntry),
+    /// `networking.istio.io` Sidecar.
+    Sidecar(Sidecar),
     /// A known kind that is kept and not acted on, for example a Deployment.
     Inert,
 }
@@ -247,6 +251,22 @@ impl Object {
     pub fn as_workload_entry(&self) -> Option<&WorkloadEntry> {
         match &self.spec {
             Spec::WorkloadEntry(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// The ServiceEntry, if this is one.
+    pub fn as_service_entry(&self) -> Option<&ServiceEntry> {
+        match &self.spec {
+            Spec::ServiceEntry(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// The Sidecar, if this is one.
+    pub fn as_sidecar(&self) -> Option<&Sidecar> {
+        match &self.spec {
+            Spec::Sidecar(spec) => Some(spec),
             _ => None,
         }
     }

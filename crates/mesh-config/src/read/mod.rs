@@ -14,6 +14,8 @@ mod matching;
 mod metadata;
 mod route_policy;
 mod service;
+mod service_entry;
+mod sidecar;
 mod tls;
 mod traffic_policy;
 mod virtual_service;
@@ -163,6 +165,8 @@ impl Reader {
             Kind::Namespace => Spec::Namespace,
             Kind::Secret => Spec::Secret(self.secret(root)),
             Kind::ConfigMap => Spec::ConfigMap(config_map(root)),
+            Kind::ServiceEntry => Spec::ServiceEntry(self.service_entry(&spec, root)),
+            Kind::Sidecar => Spec::Sidecar(self.sidecar(&spec)),
             Kind::Inert(_) => Spec::Inert,
         }
     }

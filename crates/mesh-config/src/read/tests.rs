@@ -4,6 +4,8 @@ mod core;
 mod destination_rule;
 mod gateway;
 mod service;
+mod service_entry;
+mod sidecar;
 mod virtual_service;
 mod workload;
 

@@ -30,12 +30,21 @@ impl Reader {
             labels,
             service_account: service_account.to_owned(),
             ports: workload_ports(&template),
+            locality: template.text("locality").to_owned(),
+            weight: weight(&template),
         }
     }
 
     pub(super) fn workload_entry(&mut self, spec: &Cursor<'_>) -> WorkloadEntry {
+        self.workload_address(spec);
+        entry_of(spec)
+    }
+
+    /// The address of a workload that was written down by hand, and what does not go with it.
+    pub(super) fn workload_address(&mut self, spec: &Cursor<'_>) {
         let address = spec.text("address");
         match spec.get("address") {
+            Some(_) if address.is_empty() && !spec.text("network").is_empty() => {}
             Some(at) => self.check(&at, workload_address(address)),
             None if spec.text("network").is_empty() => self.report.missing(
                 spec,
@@ -61,13 +70,30 @@ impl Reader {
                     .error(&ports, "a Unix socket has no ports; remove them");
             }
         }
-        WorkloadEntry {
-            address: address.to_owned(),
-            labels: text_map(spec, "labels"),
-            service_account: spec.text("serviceAccount").to_owned(),
-            ports: workload_ports(spec),
-        }
     }
+}
+
+/// A WorkloadEntry, or an endpoint of a ServiceEntry, which has the same fields.
+pub(super) fn entry_of(spec: &Cursor<'_>) -> WorkloadEntry {
+    WorkloadEntry {
+        address: spec.text("address").to_owned(),
+        labels: text_map(spec, "labels"),
+        service_account: spec.text("serviceAccount").to_owned(),
+        ports: workload_ports(spec),
+        locality: spec.text("locality").to_owned(),
+        weight: weight(spec),
+    }
+}
+
+/// Whether an address is that of a Unix socket.
+pub(super) fn is_socket(address: &str) -> bool {
+    address.starts_with("unix://")
+}
+
+fn weight(map: &Cursor<'_>) -> Option<u32> {
+    let weight = map.get("weight")?.node.as_integer()?;
+    // The table has seen to the range. Istio takes 0 as not said.
+    u32::try_from(weight).ok().filter(|weight| *weight > 0)
 }
 
 /// Port names and numbers.

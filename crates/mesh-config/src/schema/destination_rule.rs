@@ -141,7 +141,8 @@ static WARMUP: Shape = shape(&[
     acted("aggression", Number(1.0, f64::MAX)),
 ]);
 
-static CONNECTION_POOL: Shape = shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
+pub(super) static CONNECTION_POOL: Shape =
+    shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
 
 static TCP: Shape = shape(&[
     acted("maxConnections", COUNT),

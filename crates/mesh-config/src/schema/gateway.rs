@@ -35,7 +35,7 @@ static SERVER_PORT: Shape = shape(&[
 
 const TLS_VERSION: super::Type = OneOf(&["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]);
 
-static TLS: Shape = shape(&[
+pub(super) static TLS: Shape = shape(&[
     acted("httpsRedirect", Bool),
     acted(
         "mode",

@@ -13,6 +13,8 @@ mod document;
 mod gateway;
 mod metadata;
 mod service;
+mod service_entry;
+mod sidecar;
 mod virtual_service;
 mod workload;
 
@@ -126,6 +128,8 @@ pub fn of(kind: Kind) -> Option<&'static Shape> {
         Kind::Namespace => Some(&core::NAMESPACE),
         Kind::Secret => Some(&core::SECRET),
         Kind::ConfigMap => Some(&core::CONFIG_MAP),
+        Kind::ServiceEntry => Some(&service_entry::OBJECT),
+        Kind::Sidecar => Some(&sidecar::OBJECT),
         Kind::Inert(_) => None,
     }
 }

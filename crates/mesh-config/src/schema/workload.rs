@@ -33,7 +33,7 @@ static TEMPLATE: Shape = shape(&[
     accepted("weight", UINT32),
 ]);
 
-static ENTRY_SPEC: Shape = shape(&[
+pub(super) static ENTRY_SPEC: Shape = shape(&[
     acted("address", Text),
     acted("ports", Keyed(PORT_NAME, &PORT)),
     acted("labels", LABELS),
