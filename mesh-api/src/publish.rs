@@ -21,6 +21,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The mesh at one moment, and what it was built from.
 #[derive(Debug)]
 pub(crate) struct Published {
+    /// The store's revision that it has taken in.
+    pub(crate) revision: u64,
     pub(crate) config: Config,
     pub(crate) instances: Vec<Instance>,
     pub(crate) model: Model,
@@ -91,12 +93,14 @@ impl Publisher {
 }
 
 fn build(store: &Store, registry: &Registry, settings: &Settings, metrics: &Metrics) -> Published {
-    let config = store.view().config.clone();
+    let view = store.view();
+    let config = view.config.clone();
     let instances = registry.instances(&config);
     let timer = metrics.compile_duration.start_timer();
     let model = Model::build(&config, &instances, settings);
     timer.observe_duration();
     Published {
+        revision: view.revision,
         config,
         instances,
         model,

@@ -26,6 +26,8 @@ pub(crate) struct Proxy {
     pub(crate) since: SystemTime,
     /// How far it is with each type, in push order.
     pub(crate) types: [(ResourceType, TypeStatus); 4],
+    /// The store's revision that it has been told of. It has it once every type is in sync.
+    pub(crate) revision: u64,
     /// Tells its stream from a later one of the same proxy.
     stream: u64,
 }
@@ -73,6 +75,7 @@ impl Proxies {
         id: &str,
         node: NodeMetadata,
         types: [(ResourceType, TypeStatus); 4],
+        revision: u64,
     ) -> Place {
         let key = (id.to_owned(), identity.clone());
         let mut connected = self.lock();
@@ -87,6 +90,7 @@ impl Proxies {
             node,
             since: SystemTime::now(),
             types,
+            revision,
             stream,
         };
         connected.by_key.insert(key.clone(), proxy);
@@ -117,12 +121,13 @@ impl Proxies {
 
 impl Place {
     /// Notes how far the proxy is.
-    pub(super) fn update(&self, types: [(ResourceType, TypeStatus); 4]) {
+    pub(super) fn update(&self, types: [(ResourceType, TypeStatus); 4], revision: u64) {
         let mut connected = self.proxies.lock();
         if let Some(proxy) = connected.by_key.get_mut(&self.key)
             && proxy.stream == self.stream
         {
             proxy.types = types;
+            proxy.revision = revision;
         }
     }
 }

@@ -63,6 +63,7 @@ impl ProxyStream {
             .map(|node| node.id.clone())
             .unwrap_or_default();
         let now = Arc::clone(&published.borrow_and_update());
+        let mut revision = now.revision;
         let resources = self.resources(now, &node).await?;
         let mut session = DeltaSession::new(resources, Limits::default());
         let place = self.ads.proxies.connect(
@@ -70,6 +71,7 @@ impl ProxyStream {
             &id,
             NodeMetadata::clone(&node),
             session.status(),
+            revision,
         );
         tracing::info!(id, peer = %self.peer, "proxy connected");
 
@@ -77,7 +79,7 @@ impl ProxyStream {
         loop {
             if let Some(request) = next.take() {
                 let responses = self.answer(&mut session, &request, &id, &node)?;
-                place.update(session.status());
+                place.update(session.status(), revision);
                 self.send(responses).await?;
             }
             tokio::select! {
@@ -102,9 +104,10 @@ impl ProxyStream {
                         return Err(refused);
                     }
                     let now = Arc::clone(&published.borrow_and_update());
+                    revision = now.revision;
                     let resources = self.resources(now, &node).await?;
                     let responses = session.on_resources(resources, SystemTime::now());
-                    place.update(session.status());
+                    place.update(session.status(), revision);
                     self.send(responses).await?;
                 }
             }

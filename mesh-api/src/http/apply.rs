@@ -35,11 +35,15 @@ pub(crate) async fn apply(
         objects.push(one.object);
     }
     let objects = last_of_each(objects, &mut warnings);
-    let written = blocking(store, move |store| store.apply(objects, options.dry_run)).await?;
+    let apply = move |store: &Store| {
+        let written = store.apply(objects, options.dry_run)?;
+        Ok((written, store.view().revision))
+    };
+    let (written, revision) = blocking(store, apply).await?;
     let applied: Vec<Value> = written.iter().map(describe).collect();
     warnings.extend(written.into_iter().flat_map(|one| one.warnings));
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let result = json!({ "applied": applied, "warnings": texts });
+    let result = json!({ "applied": applied, "warnings": texts, "revision": revision });
     Ok(answer(StatusCode::OK, result, &warnings))
 }
 

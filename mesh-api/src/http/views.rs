@@ -45,11 +45,13 @@ pub(crate) fn views(views: Views) -> Router {
         .with_state(views)
 }
 
-/// The connected proxies: who they are, and how far they are with each type of resource.
+/// The connected proxies: who they are, and how far they are with each type of resource. A proxy has a revision of
+/// the configuration when it was told of it and each type is in sync.
 async fn proxies(State(views): State<Views>) -> Json<Value> {
     let all = views.proxies.all();
     let all: Vec<Value> = all.iter().map(describe_proxy).collect();
-    Json(json!({ "proxies": all }))
+    let revision = views.published.borrow().revision;
+    Json(json!({ "revision": revision, "proxies": all }))
 }
 
 /// The services, and the workloads behind each.
@@ -144,6 +146,7 @@ fn describe_proxy(proxy: &Proxy) -> Value {
         "address": node.address,
         "version": node.version,
         "connectedSince": rfc3339(proxy.since),
+        "revision": proxy.revision,
         "types": types,
     })
 }

@@ -1,0 +1,262 @@
+//! An app of a test: it answers what it was asked, does as a request tells it, and remembers.
+//!
+//! A request's query may say `status=503` (answer so), `times=2&key=K` (only the first two requests of this key),
+//! and `delay=100ms`; its header `x-echo-set-header: name:value,name:value` sets headers of the answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What an app saw of a request, and what it answers as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// The app's name.
+    pub app: String,
+    /// `GET`.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// `Host` or `:authority`.
+    pub host: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub proto: String,
+    /// Lower-case name to the values of its lines.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// The body, as far as it is text.
+    pub body: String,
+}
+
+impl Echo {
+    /// The lines of a header joined by commas; nothing if it was not there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).map(|lines| lines.join(","))
+    }
+}
+
+/// A running app on loopback. Dropping it stops it.
+#[derive(Debug)]
+pub struct App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Echo>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl App {
+    /// Speaks HTTP/1.1, and HTTP/2 in plain text with those who begin with it.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no free port.
+    pub async fn http(name: &str) -> Self {
+        let seen = Arc::default();
+        let site = Arc::new(Site {
+            name: name.to_owned(),
+            seen: Arc::clone(&seen),
+            counts: Mutex::default(),
+        });
+        let serve = move |stream| http_connection(Arc::clone(&site), stream);
+        Self::start(seen, serve).await
+    }
+
+    /// Says its name and a line feed to whoever connects, then sends back what it gets.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no free port.
+    pub async fn tcp(name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        Self::start(Arc::default(), move |stream| {
+            tcp_connection(Arc::clone(&name), stream)
+        })
+        .await
+    }
+
+    async fn start<F>(
+        seen: Arc<Mutex<Vec<Echo>>>,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream));
+            }
+        });
+        Self {
+            address,
+            seen,
+            accepting,
+        }
+    }
+
+    /// The requests that have come so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Echo> {
+        lock(&self.seen).clone()
+    }
+
+    /// Forgets the requests.
+    pub fn forget(&self) {
+        lock(&self.seen).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn tcp_connection(name: Arc<str>, mut stream: TcpStream) {
+    let greeting = format!("{name}\n");
+    if stream.write_all(greeting.as_bytes()).await.is_err() {
+        return;
+    }
+    let (mut from, mut to) = stream.split();
+    // Whoever goes away in the middle ends it.
+    if tokio::io::copy(&mut from, &mut to).await.is_ok() {
+        let _ = to.shutdown().await;
+    }
+}
+
+struct Site {
+    name: String,
+    seen: Arc<Mutex<Vec<Echo>>>,
+    /// How many requests of a key have come.
+    counts: Mutex<HashMap<String, u32>>,
+}
+
+async fn http_connection(site: Arc<Site>, stream: TcpStream) {
+    let service = hyper::service::service_fn(move |request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(site.answer(request).await) }
+    });
+    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    // A connection that breaks is the client's business.
+    let _ = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
+}
+
+impl Site {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            // The client broke off, so nobody will read the answer.
+            Err(_) => return Response::default(),
+        };
+        let host = head
+            .headers
+            .get(http::header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .or_else(|| head.uri.authority().map(http::uri::Authority::as_str));
+        let echo = Echo {
+            app: self.name.clone(),
+            method: head.method.to_string(),
+            path: head
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .to_owned(),
+            host: host.unwrap_or_default().to_owned(),
+            proto: format!("{:?}", head.version),
+            headers: lines(&head.headers),
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
+        lock(&self.seen).push(echo.clone());
+        let orders: HashMap<String, String> = orders(head.uri.query().unwrap_or_default());
+        if let Some(delay) = orders.get("delay") {
+            tokio::time::sleep(length(delay)).await;
+        }
+        let json = serde_json::to_vec(&echo).expect("an echo is JSON");
+        let mut response = Response::new(Full::from(json));
+        *response.status_mut() = self.status(&orders);
+        let headers = response.headers_mut();
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let wanted = head.headers.get_all("x-echo-set-header").iter();
+        for pair in wanted.flat_map(|line| line.to_str().unwrap_or_default().split(',')) {
+            if let Some((name, value)) = pair.split_once(':')
+                && let (Ok(name), Ok(value)) = (
+                    name.trim().parse::<HeaderName>(),
+                    value.trim().parse::<HeaderValue>(),
+                )
+            {
+                headers.append(name, value);
+            }
+        }
+        response
+    }
+
+    fn status(&self, orders: &HashMap<String, String>) -> StatusCode {
+        let Some(status) = orders.get("status") else {
+            return StatusCode::OK;
+        };
+        if let Some(times) = orders.get("times") {
+            let mut counts = lock(&self.counts);
+            let key = orders.get("key").cloned().unwrap_or_default();
+            let count = counts.entry(key).or_default();
+            *count += 1;
+            if *count > times.parse().expect("times is a number") {
+                return StatusCode::OK;
+            }
+        }
+        status.parse().expect("status is a status code")
+    }
+}
+
+fn lines(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        lines.entry(name.to_string()).or_default().push(value);
+    }
+    lines
+}
+
+fn orders(query: &str) -> HashMap<String, String> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// `100ms` or `1s`.
+fn length(text: &str) -> Duration {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1000),
+    };
+    let number: u64 = number.parse().expect("a delay is like 100ms or 1s");
+    Duration::from_millis(number * unit)
+}
