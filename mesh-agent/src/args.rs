@@ -125,6 +125,7 @@ impl Args {
             namespace: self.namespace.clone(),
             workload_name: workload_name.unwrap_or_else(|| self.workload_group.clone()),
             advertise_address,
+            locality: self.proxy.locality.clone(),
             xds_address: self.proxy.xds_address.clone(),
             state_dir: self.identity.state_dir.clone(),
             workers: self.proxy.worker_count(),

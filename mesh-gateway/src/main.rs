@@ -64,6 +64,7 @@ impl Args {
             namespace: self.namespace.clone(),
             workload_name: self.workload_name.clone(),
             advertise_address: String::new(),
+            locality: self.proxy.locality.clone(),
             xds_address: self.proxy.xds_address.clone(),
             state_dir: self.identity.state_dir.clone(),
             workers: self.proxy.worker_count(),

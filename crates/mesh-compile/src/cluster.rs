@@ -17,12 +17,14 @@ use mesh_xds::envoy::protobuf::{Duration, Struct, UInt32Value};
 use mesh_xds::{metadata, names, pack};
 
 use crate::Protocol;
+use crate::client::Client;
+use crate::destination_rule::Policy;
 use crate::listener::{ads, socket_address};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
 use crate::service::{Port, Service};
-use crate::tls;
-use crate::workload::{Member, Reach, has_labels};
+use crate::workload::{Labels, Member, Reach, has_labels};
+use crate::{tls, traffic_policy};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -41,8 +43,12 @@ enum Spoken {
 }
 
 impl Spoken {
-    fn to(service: &Service, port: &Port) -> Self {
+    fn to(service: &Service, port: &Port, policy: &Policy) -> Self {
+        let upgrade = policy.parts.connection_pool.as_ref();
+        let upgrade = upgrade.and_then(|pool| pool.h2_upgrade);
         match port.protocol {
+            Protocol::Http if upgrade == Some(true) => Self::Http2,
+            Protocol::Http if upgrade == Some(false) => Self::Http1,
             Protocol::Http2 => Self::Http2,
             Protocol::Http if service.has_plain => Self::Http1,
             Protocol::Http => Self::Negotiated,
@@ -79,14 +85,17 @@ impl Spoken {
 /// The cluster for a service's port or a subset of it, and its endpoints.
 pub(crate) fn outbound(
     mesh: &Mesh,
-    client: &str,
+    client: &Client,
     cluster: &ClusterRef,
 ) -> Option<(Cluster, ClusterLoadAssignment)> {
     let service = mesh.services.get(&cluster.host)?;
     let port = service.port(cluster.port)?;
     let subset = cluster.subset.as_deref();
     let name = names::cluster(names::OUTBOUND, port.number, subset, &service.host);
-    let spoken = Spoken::to(service, port);
+    let root = &mesh.settings.root_namespace;
+    let rule = mesh.destination_rules.choose(client, service, root);
+    let policy = rule.map_or_else(Policy::default, |rule| rule.policy(port.number, subset));
+    let spoken = Spoken::to(service, port, &policy);
     let socket = tls::outbound(&mesh.settings, service, port.number, subset, spoken.alpn());
     let mut matches = vec![TransportSocketMatch {
         name: "tlsMode-istio".to_owned(),
@@ -100,7 +109,7 @@ pub(crate) fn outbound(
             transport_socket: Some(tls::plain()),
         });
     }
-    let message = Cluster {
+    let mut message = Cluster {
         name: name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
         eds_cluster_config: Some(EdsClusterConfig {
@@ -111,10 +120,11 @@ pub(crate) fn outbound(
         transport_socket: (spoken == Spoken::Negotiated).then_some(socket),
         ..base(&[service], spoken)
     };
-    Some((
-        message,
-        assignment(mesh, client, service, port, subset, name),
-    ))
+    traffic_policy::apply(&mut message, &policy);
+    let labels = subset
+        .and_then(|subset| rule?.subsets.get(subset))
+        .map(|subset| &subset.labels);
+    Some((message, assignment(mesh, service, port, labels, name)))
 }
 
 /// The cluster of the application beside the proxy: `services` are those whose traffic it takes.
@@ -160,17 +170,11 @@ fn base(services: &[&Service], spoken: Spoken) -> Cluster {
 
 fn assignment(
     mesh: &Mesh,
-    client: &str,
     service: &Service,
     port: &Port,
-    subset: Option<&str>,
+    labels: Option<&Labels>,
     name: String,
 ) -> ClusterLoadAssignment {
-    let root = &mesh.settings.root_namespace;
-    let labels = subset.and_then(|subset| {
-        let rule = mesh.destination_rules.choose(client, service, root)?;
-        rule.subsets.get(subset).map(|subset| &subset.labels)
-    });
     let endpoints = mesh
         .workloads
         .members(&service.members)

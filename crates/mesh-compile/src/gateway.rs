@@ -9,6 +9,7 @@ use mesh_xds::envoy::route::{Route, RouteConfiguration, VirtualHost};
 use mesh_xds::node::NodeMetadata;
 use mesh_xds::{ResourceSet, names};
 
+use crate::client::Client;
 use crate::cluster;
 use crate::host::{intersection, specificity};
 use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
@@ -46,8 +47,9 @@ pub(crate) fn build(config: &Config) -> Vec<Gateway> {
 /// All resources of one gateway.
 pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
     let own = mesh.workloads.of_node(node);
+    let client = Client::new(mesh, node, &own.labels);
     let mut set = ResourceSet::new();
-    let mut router = Router::new(mesh, &node.namespace);
+    let mut router = Router::new(mesh, &client);
     for (port, servers) in ports(mesh, &own.labels) {
         let routes = names::gateway_routes(port);
         let mut opened = listener(
@@ -69,7 +71,7 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
         });
     }
     for reference in &router.clusters {
-        if let Some((cluster, endpoints)) = cluster::outbound(mesh, &node.namespace, reference) {
+        if let Some((cluster, endpoints)) = cluster::outbound(mesh, &client, reference) {
             set.insert(&cluster);
             set.insert(&endpoints);
         }

@@ -50,6 +50,12 @@ impl<T: Default> HostMap<T> {
         Self { exact, wildcard }
     }
 
+    /// All values, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        let wildcard = self.wildcard.iter().map(|(_, value)| value);
+        self.exact.values().chain(wildcard)
+    }
+
     /// All values for a host, the most specific first.
     pub(crate) fn for_host<'a, 'h>(
         &'a self,

@@ -8,6 +8,7 @@
 //! `matcher` turn VirtualServices into routes; `cluster` and `tls` say how endpoints are reached; `sidecar`
 //! and `gateway` put together what each kind of proxy gets, with the envelopes of `listener`.
 
+mod client;
 mod cluster;
 mod destination_rule;
 mod gateway;
@@ -20,6 +21,7 @@ mod route;
 mod service;
 mod sidecar;
 mod tls;
+mod traffic_policy;
 mod view;
 mod virtual_service;
 mod workload;

@@ -1,6 +1,6 @@
 //! The input, joined and indexed: what the rest of the crate reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use mesh_config::Config;
@@ -24,6 +24,8 @@ pub(crate) struct Mesh {
     pub(crate) workloads: Workloads,
     pub(crate) destination_rules: DestinationRules,
     pub(crate) virtual_services: VirtualServices,
+    /// The keys of clients' labels on which what they get depends.
+    pub(crate) client_labels: BTreeSet<String>,
     /// Oldest first.
     pub(crate) gateways: Vec<gateway::Gateway>,
 }
@@ -39,7 +41,9 @@ impl Mesh {
             hosts.push(service.host.clone());
             services.insert(service.host.clone(), service);
         }
+        let destination_rules = DestinationRules::build(config);
         Self {
+            client_labels: destination_rules.client_labels(),
             settings: settings.clone(),
             services,
             services_of,
@@ -49,7 +53,7 @@ impl Mesh {
                 .map(|(place, object)| (*place, object.host()))
                 .collect(),
             workloads,
-            destination_rules: DestinationRules::build(config),
+            destination_rules,
             virtual_services: VirtualServices::build(config),
             gateways: gateway::build(config),
         }

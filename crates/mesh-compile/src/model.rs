@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mesh_config::Config;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use mesh_xds::{ResourceSet, Workload};
 
+use crate::client::Client;
 use crate::mesh::Mesh;
 use crate::sidecar::Outbound;
 use crate::view::ServiceView;
@@ -57,8 +58,8 @@ pub struct Instance {
 #[derive(Debug)]
 pub struct Model {
     mesh: Mesh,
-    /// What sidecars of a namespace share, by namespace, computed when the first of them asks.
-    outbound: BTreeMap<String, OnceLock<Outbound>>,
+    /// What sidecars share that are the same client, computed when the first of them asks.
+    outbound: Mutex<BTreeMap<Client, Arc<OnceLock<Outbound>>>>,
 }
 
 impl Model {
@@ -66,12 +67,10 @@ impl Model {
     #[must_use]
     pub fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
         let mesh = Mesh::build(config, instances, settings);
-        let outbound = mesh
-            .workloads
-            .namespaces()
-            .map(|namespace| (namespace.to_owned(), OnceLock::new()))
-            .collect();
-        Self { mesh, outbound }
+        Self {
+            mesh,
+            outbound: Mutex::default(),
+        }
     }
 
     /// Everything that a proxy needs, and nothing else.
@@ -80,11 +79,13 @@ impl Model {
         match node.kind {
             ProxyKind::Gateway => gateway::resources(&self.mesh, node),
             ProxyKind::Sidecar => {
-                let build = || Outbound::build(&self.mesh, &node.namespace);
-                match self.outbound.get(&node.namespace) {
-                    Some(known) => sidecar::resources(&self.mesh, node, known.get_or_init(build)),
-                    None => sidecar::resources(&self.mesh, node, &build()),
-                }
+                let labels = self.mesh.workloads.of_node(node).labels;
+                let client = Client::new(&self.mesh, node, &labels);
+                let mut shared = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+                let outbound = Arc::clone(shared.entry(client.clone()).or_default());
+                drop(shared);
+                let build = || Outbound::build(&self.mesh, &client);
+                sidecar::resources(&self.mesh, node, outbound.get_or_init(build))
             }
         }
     }

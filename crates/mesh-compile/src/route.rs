@@ -16,6 +16,7 @@ use mesh_xds::envoy::route::{
 };
 use mesh_xds::{names, pack};
 
+use crate::client::Client;
 use crate::matcher;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
@@ -35,13 +36,12 @@ pub(crate) struct ClusterRef {
 /// Writes the routes of one client, and collects the clusters that they lead to.
 pub(crate) struct Router<'a> {
     mesh: &'a Mesh,
-    /// The client's namespace: it decides which DestinationRule counts.
-    client: &'a str,
+    client: &'a Client,
     pub(crate) clusters: BTreeSet<ClusterRef>,
 }
 
 impl<'a> Router<'a> {
-    pub(crate) fn new(mesh: &'a Mesh, client: &'a str) -> Self {
+    pub(crate) fn new(mesh: &'a Mesh, client: &'a Client) -> Self {
         Self {
             mesh,
             client,

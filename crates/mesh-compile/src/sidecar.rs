@@ -15,6 +15,7 @@ use mesh_xds::{Resource, ResourceSet, ResourceType, names};
 
 use self::addresses::ByAddress;
 use self::inbound::Inbound;
+use crate::client::Client;
 use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
 use crate::route::{ClusterRef, Router, direct_response};
@@ -27,7 +28,7 @@ const OUTBOUND_ADDRESS: (&str, u16) = ("127.0.0.1", 15001);
 /// What a host that is no service's own name is taken for.
 const HTTP_PORT: u16 = 80;
 
-/// All resources of one sidecar; `outbound` is what it shares with its namespace.
+/// All resources of one sidecar; `outbound` is what it shares with equal clients.
 pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -> ResourceSet {
     let own = mesh.workloads.of_node(node);
     let mut set = ResourceSet::new();
@@ -72,7 +73,7 @@ fn requests() -> FilterChain {
     )
 }
 
-/// What the sidecars of a namespace have in common: routes, clusters and endpoints.
+/// What the sidecars of equal clients have in common: routes, clusters and endpoints.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     resources: Vec<(ResourceType, Arc<Resource>)>,
@@ -80,8 +81,8 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn build(mesh: &Mesh, namespace: &str) -> Self {
-        let mut router = Router::new(mesh, namespace);
+    pub(crate) fn build(mesh: &Mesh, client: &Client) -> Self {
+        let mut router = Router::new(mesh, client);
         let mut hosts = Hosts::default();
         for service in mesh.services.values() {
             let rule = mesh.virtual_services.in_mesh(&service.host);
@@ -90,7 +91,7 @@ impl Outbound {
                     Some(rule) => router.routes(rule, MESH, port.number),
                     None => vec![router.default_route(service, port)],
                 };
-                hosts.add_service(service, port, routes, namespace);
+                hosts.add_service(service, port, routes, &client.namespace);
             }
         }
         for (_, rule) in mesh.virtual_services.of_gateway(MESH) {
@@ -105,11 +106,11 @@ impl Outbound {
         let routes = route_configuration(names::OUTBOUND_ROUTES, hosts.into_virtual_hosts());
         let mut resources = vec![(ResourceType::Route, Arc::new(Resource::new(&routes)))];
         for reference in &router.clusters {
-            resources.extend(cluster_resources(mesh, namespace, reference));
+            resources.extend(cluster_resources(mesh, client, reference));
         }
         Self {
             resources,
-            by_address: ByAddress::new(mesh, namespace),
+            by_address: ByAddress::new(mesh, client),
         }
     }
 }
@@ -117,7 +118,7 @@ impl Outbound {
 /// A cluster and its endpoints.
 fn cluster_resources(
     mesh: &Mesh,
-    client: &str,
+    client: &Client,
     reference: &ClusterRef,
 ) -> impl Iterator<Item = (ResourceType, Arc<Resource>)> + use<> {
     let found = cluster::outbound(mesh, client, reference).map(|(cluster, endpoints)| {

@@ -206,16 +206,6 @@ impl Workloads {
         indexes.iter().filter_map(|index| self.members.get(*index))
     }
 
-    /// Namespaces in which agents may be.
-    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &str> {
-        let namespaces: BTreeSet<&str> = self
-            .groups
-            .keys()
-            .map(|(namespace, _)| namespace.as_str())
-            .collect();
-        namespaces.into_iter()
-    }
-
     /// The names of a namespace's groups.
     pub(crate) fn groups_in(&self, namespace: &str) -> impl Iterator<Item = &str> {
         let first = (namespace.to_owned(), String::new());

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mesh_xds::Locality;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 
 use crate::control::sockets;
@@ -42,6 +43,15 @@ pub struct ProxyArgs {
         default_value = "0.0.0.0:15021"
     )]
     pub listen_ready: SocketAddr,
+
+    /// Where the proxy runs, for rules that prefer what is near
+    #[arg(
+        long,
+        env = "MESH_LOCALITY",
+        value_name = "REGION/ZONE/SUBZONE",
+        default_value = ""
+    )]
+    pub locality: Locality,
 
     /// Threads that serve requests [default: one a core]
     #[arg(long, env = "MESH_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -82,6 +92,8 @@ pub struct Settings {
     /// IP address or name under which others reach this proxy: other proxies a sidecar, Prometheus either. Empty
     /// for the IP on the route to the control plane, which [`crate::serve()`] finds out.
     pub advertise_address: String,
+    /// Where the proxy runs.
+    pub locality: Locality,
     /// The control plane, `host:port`.
     pub xds_address: String,
     /// Where the last accepted configuration is kept.
@@ -161,6 +173,7 @@ impl Settings {
             plain_listener: sidecar.is_some_and(|own| own.listen_plain.is_some()),
             listen_services: sidecar.is_some_and(|own| own.listen_services),
             metrics_address: self.metrics_address(),
+            locality: self.locality.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -434,6 +447,7 @@ mod tests {
                 namespace: "istio-system".into(),
                 workload_name: "istio-ingressgateway".into(),
                 advertise_address: advertised.into(),
+                locality: Locality::default(),
                 xds_address: "mesh-api:15012".into(),
                 state_dir: PathBuf::new(),
                 workers: 1,

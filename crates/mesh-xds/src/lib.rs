@@ -14,6 +14,7 @@
 mod canonical;
 pub mod client;
 pub mod envoy;
+mod locality;
 pub mod metadata;
 pub mod names;
 pub mod node;
@@ -22,6 +23,7 @@ pub mod server;
 mod structs;
 mod workload;
 
+pub use locality::{Locality, LocalityError};
 pub use resource::{
     Discoverable, Resource, ResourceError, ResourceSet, ResourceType, pack, unpack,
 };

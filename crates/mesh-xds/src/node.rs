@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Locality;
 use crate::envoy::core::{Node, node::UserAgentVersionType};
 use crate::envoy::protobuf::value::Kind;
 use crate::structs::{get, get_string, kind, nested, object, string};
@@ -49,6 +50,8 @@ pub struct NodeMetadata {
     pub listen_services: bool,
     /// Where Prometheus scrapes the proxy, `IP:PORT`; empty if only its own machine could.
     pub metrics_address: String,
+    /// Where it runs.
+    pub locality: Locality,
     /// The version of the proxy's program.
     pub version: String,
 }
@@ -98,6 +101,7 @@ impl NodeMetadata {
             ),
             cluster: format!("{}.{}", self.workload_name, self.namespace),
             metadata: Some(metadata),
+            locality: (!self.locality.is_empty()).then(|| self.locality.to_message()),
             user_agent_name: "mesh".to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(
                 self.version.clone(),
@@ -142,6 +146,11 @@ impl NodeMetadata {
             plain_listener: is_true("PLAIN_LISTENER"),
             listen_services: is_true("LISTEN_SERVICES"),
             metrics_address: text("METRICS_ADDRESS", ""),
+            locality: node
+                .locality
+                .as_ref()
+                .map(Locality::from_message)
+                .unwrap_or_default(),
             version: text("MESH_VERSION", ""),
         })
     }
@@ -187,6 +196,7 @@ mod tests {
             plain_listener: true,
             listen_services: false,
             metrics_address: String::new(),
+            locality: "eu/a".parse().expect("a locality"),
             version: "0.1.0".into(),
         }
     }

@@ -99,6 +99,7 @@ spec: {template: {serviceAccount: web}}
             plain_listener: false,
             listen_services: false,
             metrics_address: String::new(),
+            locality: mesh_xds::Locality::default(),
             version: String::new(),
         }
     }

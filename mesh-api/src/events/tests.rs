@@ -153,6 +153,7 @@ async fn who_comes_back_after_a_restart_is_counted_in_one_event() {
         plain_listener: false,
         listen_services: false,
         metrics_address: String::new(),
+        locality: mesh_xds::Locality::default(),
         version: String::new(),
     };
     let events = Events::new();

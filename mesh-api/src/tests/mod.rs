@@ -335,6 +335,7 @@ fn sidecar(group: &str) -> NodeMetadata {
         plain_listener: false,
         listen_services: false,
         metrics_address: String::new(),
+        locality: mesh_xds::Locality::default(),
         version: "0.1.0".to_owned(),
     }
 }

@@ -10,15 +10,16 @@ use mesh_xds::{Resource, ResourceSet, ResourceType, Workload, names};
 
 use super::{OUTBOUND_ADDRESS, cluster_resources, requests};
 use crate::Protocol;
+use crate::client::Client;
 use crate::listener::{listener, tcp_chain};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
 use crate::service::{Port, Service};
 
-/// What the sidecars of a namespace share, each part made when the first of them asks for it.
+/// What the sidecars of equal clients share, each part made when the first of them asks for it.
 #[derive(Debug)]
 pub(super) struct ByAddress {
-    namespace: String,
+    client: Client,
     /// Clusters and endpoints for opaque ports: no route leads to them.
     clusters: OnceLock<Vec<(ResourceType, Arc<Resource>)>>,
     /// By workload, since a listener names the one whose traffic it takes.
@@ -29,10 +30,10 @@ pub(super) struct ByAddress {
 type AtPort = (u16, Arc<Resource>);
 
 impl ByAddress {
-    pub(super) fn new(mesh: &Mesh, namespace: &str) -> Self {
-        let groups = mesh.workloads.groups_in(namespace);
+    pub(super) fn new(mesh: &Mesh, client: &Client) -> Self {
+        let groups = mesh.workloads.groups_in(&client.namespace);
         Self {
-            namespace: namespace.to_owned(),
+            client: client.clone(),
             clusters: OnceLock::new(),
             listeners: groups
                 .map(|group| (group.to_owned(), OnceLock::new()))
@@ -71,7 +72,7 @@ impl ByAddress {
                     port: port.number,
                     subset: None,
                 };
-                cluster_resources(mesh, &self.namespace, &reference)
+                cluster_resources(mesh, &self.client, &reference)
             })
             .collect()
     }

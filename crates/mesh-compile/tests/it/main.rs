@@ -1,5 +1,6 @@
 //! The compiler from outside: YAML and registrations in, xDS out.
 
+mod destination_rules;
 mod gateways;
 mod golden;
 mod properties;

@@ -62,6 +62,7 @@ pub(crate) fn sidecar(namespace: &str, group: &str) -> NodeMetadata {
         plain_listener: false,
         listen_services: false,
         metrics_address: String::new(),
+        locality: mesh_xds::Locality::default(),
         version: "test".into(),
     }
 }
@@ -77,6 +78,7 @@ pub(crate) fn gateway() -> NodeMetadata {
         plain_listener: false,
         listen_services: false,
         metrics_address: String::new(),
+        locality: mesh_xds::Locality::default(),
         version: "test".into(),
     }
 }

@@ -4,6 +4,7 @@
 //! [`Object::raw`] and named in a warning (see [`crate::parse`]), so nothing is lost.
 
 mod core;
+mod destination_rule;
 mod http;
 mod inert;
 mod kind;
@@ -16,6 +17,11 @@ mod sidecar;
 mod workload;
 
 pub use core::{ConfigMap, Secret, Sensitive};
+pub use destination_rule::{
+    Algorithm, ClientTls, ConnectionPool, ConsistentHash, DestinationRule, Distribute, HashCookie,
+    HashKey, HashTable, Keepalive, LoadBalancer, LocalitySetting, OutlierDetection, PolicyParts,
+    Subset, TlsMode, TrafficPolicy, Warmup,
+};
 pub use http::{
     CorsPolicy, Delegate, DirectResponse, HeaderChanges, HeaderOperations, PathRewrite, Redirect,
     RedirectPath, RedirectPort, Rewrite,
@@ -24,8 +30,8 @@ pub use inert::INERT;
 pub use kind::{InertKind, Kind, KindError};
 pub use metadata::Metadata;
 pub use networking::{
-    DestinationRule, Gateway, GatewayServer, HttpDestination, HttpMatch, HttpRoute, ServerPort,
-    StringMatch, Subset, VirtualService,
+    Gateway, GatewayServer, HttpDestination, HttpMatch, HttpRoute, ServerPort, StringMatch,
+    VirtualService,
 };
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
 pub use service::{Protocol, Service, ServicePort, TargetPort};

@@ -1,4 +1,4 @@
-//! `networking.istio.io`: Gateway, VirtualService, DestinationRule.
+//! `networking.istio.io`: Gateway, VirtualService.
 
 use std::collections::BTreeMap;
 
@@ -132,22 +132,4 @@ pub struct HttpDestination {
     pub weight: u32,
     /// Changes of headers of what goes here, after the route's own.
     pub headers: HeaderOperations,
-}
-
-/// A DestinationRule: what callers of a host should know about it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DestinationRule {
-    /// Host as written: a short name belongs to the rule's namespace.
-    pub host: String,
-    /// Named groups of endpoints.
-    pub subsets: Vec<Subset>,
-}
-
-/// A named group of endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subset {
-    /// Its name.
-    pub name: String,
-    /// Labels that an endpoint must all carry.
-    pub labels: BTreeMap<String, String>,
 }

@@ -44,7 +44,7 @@ pub enum Spec {
     /// `networking.istio.io` VirtualService.
     VirtualService(VirtualService),
     /// `networking.istio.io` DestinationRule.
-    DestinationRule(DestinationRule),
+    DestinationRule(Box<DestinationRule>),
     /// `networking.istio.io` WorkloadGroup.
     WorkloadGroup(WorkloadGroup),
     /// `networking.istio.io` WorkloadEntry.

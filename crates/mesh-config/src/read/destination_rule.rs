@@ -1,7 +1,7 @@
 //! `networking.istio.io` DestinationRule.
 
-use super::{Reader, text_map};
-use crate::model::{DestinationRule, Subset};
+use super::{Reader, text_map, texts};
+use crate::model::{DestinationRule, Subset, TrafficPolicy};
 use crate::rules;
 use crate::yaml::Cursor;
 
@@ -14,24 +14,29 @@ impl Reader {
         }
         self.unique(spec.each("subsets"), "name");
         self.export_to(spec);
-        if let Some(policy) = spec.get("trafficPolicy") {
-            self.traffic_policy(&policy);
-        }
+        let policy = self.policy_of(spec);
         let subsets = spec
             .each("subsets")
-            .map(|subset| {
-                if let Some(policy) = subset.get("trafficPolicy") {
-                    self.traffic_policy(&policy);
-                }
-                Subset {
-                    name: subset.text("name").to_owned(),
-                    labels: text_map(&subset, "labels"),
-                }
+            .map(|subset| Subset {
+                policy: self.policy_of(&subset),
+                name: subset.text("name").to_owned(),
+                labels: text_map(&subset, "labels"),
             })
             .collect();
         DestinationRule {
             host: spec.text("host").to_ascii_lowercase(),
             subsets,
+            policy,
+            export_to: texts(spec, "exportTo"),
+            workload_selector: spec
+                .get("workloadSelector")
+                .map(|selector| text_map(&selector, "matchLabels")),
         }
+    }
+
+    fn policy_of(&mut self, of: &Cursor<'_>) -> TrafficPolicy {
+        of.get("trafficPolicy")
+            .map(|policy| self.traffic_policy(&policy))
+            .unwrap_or_default()
     }
 }

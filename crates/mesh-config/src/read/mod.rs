@@ -27,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::core::config_map;
 use crate::finding::{Finding, Level, Report};
@@ -159,7 +160,7 @@ impl Reader {
             Kind::Service => Spec::Service(self.service(&spec)),
             Kind::Gateway => Spec::Gateway(self.gateway(&spec)),
             Kind::VirtualService => Spec::VirtualService(self.virtual_service(&spec)),
-            Kind::DestinationRule => Spec::DestinationRule(self.destination_rule(&spec)),
+            Kind::DestinationRule => Spec::DestinationRule(Box::new(self.destination_rule(&spec))),
             Kind::WorkloadGroup => Spec::WorkloadGroup(self.workload_group(&spec)),
             Kind::WorkloadEntry => Spec::WorkloadEntry(self.workload_entry(&spec)),
             Kind::Namespace => Spec::Namespace,
@@ -272,4 +273,30 @@ fn text_map(parent: &Cursor<'_>, key: &str) -> BTreeMap<String, String> {
             (entry.key.clone(), text.to_owned())
         })
         .collect()
+}
+
+/// The texts of the list under `key`.
+fn texts(parent: &Cursor<'_>, key: &str) -> Vec<String> {
+    parent
+        .each(key)
+        .filter_map(|item| item.node.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The length of time under `key`.
+fn length(parent: &Cursor<'_>, key: &str) -> Option<Duration> {
+    rules::length_of_time(parent.get(key)?.node.as_str()?)
+}
+
+/// The whole number under `key`.
+fn whole<T: TryFrom<i64>>(parent: &Cursor<'_>, key: &str) -> Option<T> {
+    parent.get(key)?.node.as_integer()?.try_into().ok()
+}
+
+/// The switch under `key`.
+fn switch(parent: &Cursor<'_>, key: &str) -> Option<bool> {
+    match parent.get(key)?.node.value {
+        Value::Bool(value, _) => Some(value),
+        _ => None,
+    }
 }

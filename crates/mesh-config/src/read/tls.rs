@@ -1,7 +1,8 @@
 //! TLS settings of gateway servers and of callers. They are not acted on yet, but what Istio refuses
 //! is refused here too.
 
-use super::{Reader, is_set};
+use super::{Reader, is_set, texts};
+use crate::model::{ClientTls, TlsMode};
 use crate::yaml::{Cursor, Value};
 
 /// Where a server's own certificate can come from.
@@ -79,7 +80,7 @@ impl Reader {
     }
 
     /// `trafficPolicy.tls`
-    pub(super) fn client_tls(&mut self, tls: &Cursor<'_>) {
+    pub(super) fn client_tls(&mut self, tls: &Cursor<'_>) -> ClientTls {
         const OWN: [&str; 3] = ["clientCertificate", "privateKey", "caCertificates"];
         let mode = tls.text("mode");
         let skips_verification = matches!(
@@ -117,6 +118,22 @@ impl Reader {
                 tls,
                 "credentialName brings its own certificates; remove it, or the files",
             );
+        }
+        let text = |field: &str| tls.text(field).to_owned();
+        ClientTls {
+            mode: match mode {
+                "SIMPLE" => TlsMode::Simple,
+                "MUTUAL" => TlsMode::Mutual,
+                "ISTIO_MUTUAL" => TlsMode::IstioMutual,
+                _ => TlsMode::Disable,
+            },
+            client_certificate: text("clientCertificate"),
+            private_key: text("privateKey"),
+            ca_certificates: text("caCertificates"),
+            credential_name: text("credentialName"),
+            subject_alt_names: texts(tls, "subjectAltNames"),
+            sni: text("sni"),
+            insecure_skip_verify: skips_verification,
         }
     }
 }

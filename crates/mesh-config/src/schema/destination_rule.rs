@@ -14,17 +14,8 @@ static SPEC: Shape = shape(&[
     acted("host", Text).required(),
     acted("subsets", List(&Object(&SUBSET))),
     acted("trafficPolicy", Object(&POLICY)),
-    noted(
-        "exportTo",
-        EXPORT_TO,
-        "the rule holds for callers of every namespace",
-    )
-    .unless(&["*"]),
-    noted(
-        "workloadSelector",
-        Object(&SELECTOR),
-        "the rule holds for all callers",
-    ),
+    acted("exportTo", EXPORT_TO),
+    acted("workloadSelector", Object(&SELECTOR)),
 ]);
 
 static SUBSET: Shape = shape(&[
@@ -35,17 +26,17 @@ static SUBSET: Shape = shape(&[
 
 static SELECTOR: Shape = shape(&[acted("matchLabels", LABELS)]);
 
-const BALANCED: &str = "each request goes to the less busy of two endpoints";
-const UNLIMITED: &str = "connections and requests have no limits";
+const BUSY: &str = "each request goes to the less busy of two endpoints";
+const EVERYWHERE: &str = "endpoints get the same share wherever they run";
 const NOT_EJECTED: &str = "no endpoint is ejected for its errors";
 const MESH_TLS: &str = "the mesh's own mTLS is used between agents, always";
 
 static POLICY: Shape = shape(&[
-    noted("loadBalancer", Object(&LOAD_BALANCER), BALANCED),
-    noted("connectionPool", Object(&CONNECTION_POOL), UNLIMITED),
+    acted("loadBalancer", Object(&LOAD_BALANCER)),
+    acted("connectionPool", Object(&CONNECTION_POOL)),
     noted("outlierDetection", Object(&OUTLIER), NOT_EJECTED),
     noted("tls", Object(&CLIENT_TLS), MESH_TLS),
-    accepted("portLevelSettings", List(&Object(&PORT_POLICY))),
+    acted("portLevelSettings", List(&Object(&PORT_POLICY))),
     accepted("tunnel", Object(&TUNNEL)),
     accepted("proxyProtocol", Object(&PROXY_PROTOCOL)),
     accepted("retryBudget", Object(&RETRY_BUDGET)),
@@ -55,8 +46,8 @@ static PORT_POLICY: Shape = shape(&[
     acted("port", Object(&PORT_SELECTOR)).required(),
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
-    acted("outlierDetection", Object(&OUTLIER)),
-    acted("tls", Object(&CLIENT_TLS)),
+    noted("outlierDetection", Object(&OUTLIER), NOT_EJECTED),
+    noted("tls", Object(&CLIENT_TLS), MESH_TLS),
 ]);
 
 static PORT_SELECTOR: Shape = shape(&[acted("number", PORT).required()]);
@@ -75,11 +66,11 @@ static LOAD_BALANCER: Shape = choice(
                 "LEAST_REQUEST",
             ]),
         ),
-        acted("consistentHash", Object(&CONSISTENT_HASH)),
-        acted("localityLbSetting", Object(&LOCALITY)),
-        acted("zoneAwareLbSetting", Object(&ZONE_AWARE)),
-        acted("warmupDurationSecs", Duration),
-        acted("warmup", Object(&WARMUP)),
+        noted("consistentHash", Object(&CONSISTENT_HASH), BUSY),
+        noted("localityLbSetting", Object(&LOCALITY), EVERYWHERE),
+        noted("zoneAwareLbSetting", Object(&ZONE_AWARE), EVERYWHERE),
+        accepted("warmupDurationSecs", Duration),
+        accepted("warmup", Object(&WARMUP)),
     ],
 );
 
@@ -145,11 +136,11 @@ pub(super) static CONNECTION_POOL: Shape =
     shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
 
 static TCP: Shape = shape(&[
-    acted("maxConnections", COUNT),
+    accepted("maxConnections", COUNT),
     acted("connectTimeout", Duration),
-    acted("tcpKeepalive", Object(&KEEPALIVE)),
-    acted("maxConnectionDuration", Duration),
-    acted("idleTimeout", DurationOrZero),
+    accepted("tcpKeepalive", Object(&KEEPALIVE)),
+    accepted("maxConnectionDuration", Duration),
+    accepted("idleTimeout", DurationOrZero),
 ]);
 
 static KEEPALIVE: Shape = shape(&[
@@ -159,18 +150,18 @@ static KEEPALIVE: Shape = shape(&[
 ]);
 
 static HTTP: Shape = shape(&[
-    acted("http1MaxPendingRequests", COUNT),
-    acted("http2MaxRequests", COUNT),
-    acted("maxRequestsPerConnection", COUNT),
-    acted("maxRetries", COUNT),
-    acted("idleTimeout", DurationOrZero),
+    accepted("http1MaxPendingRequests", COUNT),
+    accepted("http2MaxRequests", COUNT),
+    accepted("maxRequestsPerConnection", COUNT),
+    accepted("maxRetries", COUNT),
+    accepted("idleTimeout", DurationOrZero),
     acted(
         "h2UpgradePolicy",
         OneOf(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]),
     ),
-    acted("useClientProtocol", Bool),
-    acted("maxConcurrentStreams", COUNT),
-    acted("http2KeepAlive", Object(&HTTP2_KEEPALIVE)),
+    accepted("useClientProtocol", Bool),
+    accepted("maxConcurrentStreams", COUNT),
+    accepted("http2KeepAlive", Object(&HTTP2_KEEPALIVE)),
 ]);
 
 static HTTP2_KEEPALIVE: Shape = shape(&[

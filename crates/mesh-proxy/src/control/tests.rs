@@ -46,6 +46,7 @@ fn node() -> Node {
         plain_listener: false,
         listen_services: false,
         metrics_address: String::new(),
+        locality: mesh_xds::Locality::default(),
         version: "1".into(),
     };
     metadata.to_node()

@@ -68,28 +68,11 @@ fn destination_rules() {
     finds(
         Level::Warning,
         "DestinationRule",
-        &[
-            (
-                "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}",
-                "spec.trafficPolicy.loadBalancer",
-                "loadBalancer is accepted",
-            ),
-            (
-                "{host: a, trafficPolicy: {outlierDetection: {interval: 1s}}}",
-                "spec.trafficPolicy.outlierDetection",
-                "outlierDetection is accepted",
-            ),
-            (
-                "{host: a, subsets: [{name: v1, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}]}",
-                "spec.subsets[0].trafficPolicy.connectionPool",
-                "connectionPool is accepted",
-            ),
-            (
-                "{host: a, exportTo: [.]}",
-                "spec.exportTo",
-                "exportTo is accepted",
-            ),
-        ],
+        &[(
+            "{host: a, trafficPolicy: {outlierDetection: {interval: 1s}}}",
+            "spec.trafficPolicy.outlierDetection",
+            "outlierDetection is accepted",
+        )],
     );
     spec(
         "DestinationRule",

@@ -37,6 +37,7 @@ fn sidecar(directory: &Path, xds: SocketAddr) -> Settings {
         namespace: "default".into(),
         workload_name: "webapp-1".into(),
         advertise_address: "127.0.0.1".into(),
+        locality: mesh_xds::Locality::default(),
         xds_address: xds.to_string(),
         state_dir: directory.to_owned(),
         workers: 2,
