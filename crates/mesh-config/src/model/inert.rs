@@ -18,7 +18,6 @@ pub(super) const INERT_GROUPS: &[(&str, &[&str])] = &[
     ("coordination.k8s.io", &["v1"]),
     ("discovery.k8s.io", &["v1"]),
     ("extensions.istio.io", &["v1alpha1"]),
-    ("gateway.networking.k8s.io", &["v1", "v1beta1", "v1alpha2"]),
     ("gateway.networking.x-k8s.io", &["v1alpha1"]),
     ("inference.networking.k8s.io", &["v1"]),
     ("inference.networking.x-k8s.io", &["v1alpha2"]),
@@ -37,7 +36,6 @@ const CONTAINERS: &str = "the mesh starts no containers; run the program with an
                           that names its WorkloadGroup";
 const ACCOUNT: &str =
     "identities come from mesh-ca, and the WorkloadGroup names the service account";
-pub(super) const NAMESPACE: &str = "a namespace exists as soon as an object is in it";
 pub(super) const DATA: &str = "programs must get their files and variables themselves";
 pub(super) const SECRET: &str = "programs must get their secrets themselves, and gateways take no certificate \
                       from it";
@@ -50,8 +48,8 @@ const PEERS_UNENFORCED: &str = "it is NOT enforced: agents always demand mTLS at
 const JWT_UNENFORCED: &str = "it is NOT enforced: no token is checked";
 const NETWORK_UNENFORCED: &str = "it is NOT enforced: packets are filtered by the network alone";
 const INGRESS: &str = "use a Gateway and a VirtualService to let traffic in";
-const GATEWAY_API: &str = "the Gateway API is not served; use networking.istio.io Gateway and \
-                           VirtualService";
+const GATEWAY_API: &str = "this extension of the Gateway API is not served; use the kinds of \
+                           gateway.networking.k8s.io";
 const ENVOY: &str = "it patches Envoy, which the mesh's proxies are not";
 const PROXY: &str = "proxies are configured by their flags";
 const WASM: &str = "proxies run no extensions";
@@ -125,16 +123,6 @@ pub static INERT: &[InertKind] = &[
     row("networking.k8s.io", "Ingress", "ingresses", NAMESPACED, INGRESS),
     row("networking.k8s.io", "IngressClass", "ingressclasses", CLUSTER_WIDE, INGRESS),
     row("networking.k8s.io", "NetworkPolicy", "networkpolicies", NAMESPACED, NETWORK_UNENFORCED),
-    row("gateway.networking.k8s.io", "BackendTLSPolicy", "backendtlspolicies", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "GRPCRoute", "grpcroutes", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "Gateway", "gateways", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "GatewayClass", "gatewayclasses", CLUSTER_WIDE, GATEWAY_API),
-    row("gateway.networking.k8s.io", "HTTPRoute", "httproutes", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "ListenerSet", "listenersets", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "ReferenceGrant", "referencegrants", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "TCPRoute", "tcproutes", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "TLSRoute", "tlsroutes", NAMESPACED, GATEWAY_API),
-    row("gateway.networking.k8s.io", "UDPRoute", "udproutes", NAMESPACED, GATEWAY_API),
     row("gateway.networking.x-k8s.io", "XBackend", "xbackends", NAMESPACED, GATEWAY_API),
     row("gateway.networking.x-k8s.io", "XBackendTrafficPolicy", "xbackendtrafficpolicies", NAMESPACED, GATEWAY_API),
     row("gateway.networking.x-k8s.io", "XListenerSet", "xlistenersets", NAMESPACED, GATEWAY_API),

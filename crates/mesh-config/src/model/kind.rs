@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::gateway_api;
 use super::inert::{self, INERT, INERT_GROUPS};
 use crate::suggest::suggest;
 
@@ -33,6 +34,8 @@ pub enum Kind {
     ServiceEntry,
     /// `networking.istio.io` Sidecar.
     Sidecar,
+    /// A kind of `gateway.networking.k8s.io`.
+    GatewayApi(gateway_api::Kind),
     /// A row of the table of known kinds that are not acted on.
     Inert(&'static InertKind),
 }
@@ -93,6 +96,16 @@ impl Kind {
         Kind::ConfigMap,
         Kind::ServiceEntry,
         Kind::Sidecar,
+        Kind::GatewayApi(gateway_api::Kind::BackendTlsPolicy),
+        Kind::GatewayApi(gateway_api::Kind::Gateway),
+        Kind::GatewayApi(gateway_api::Kind::GatewayClass),
+        Kind::GatewayApi(gateway_api::Kind::GrpcRoute),
+        Kind::GatewayApi(gateway_api::Kind::HttpRoute),
+        Kind::GatewayApi(gateway_api::Kind::ListenerSet),
+        Kind::GatewayApi(gateway_api::Kind::ReferenceGrant),
+        Kind::GatewayApi(gateway_api::Kind::TcpRoute),
+        Kind::GatewayApi(gateway_api::Kind::TlsRoute),
+        Kind::GatewayApi(gateway_api::Kind::UdpRoute),
     ];
 
     /// Every kind that the API takes, acted on or not.
@@ -211,7 +224,6 @@ impl Kind {
             Kind::WorkloadEntry => istio("WorkloadEntry", "workloadentries"),
             Kind::Namespace => Names {
                 namespaced: false,
-                note: Some(inert::NAMESPACE),
                 ..core("Namespace", "namespaces")
             },
             Kind::Secret => Names {
@@ -224,6 +236,14 @@ impl Kind {
             },
             Kind::ServiceEntry => istio("ServiceEntry", "serviceentries"),
             Kind::Sidecar => istio("Sidecar", "sidecars"),
+            Kind::GatewayApi(kind) => Names {
+                group: gateway_api::GROUP,
+                versions: kind.versions(),
+                kind: kind.name(),
+                plural: kind.plural(),
+                namespaced: *kind != gateway_api::Kind::GatewayClass,
+                note: kind.note(),
+            },
             Kind::Inert(inert) => Names {
                 group: inert.group,
                 versions: usual_versions(inert.group),

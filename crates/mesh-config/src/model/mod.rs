@@ -5,6 +5,7 @@
 
 mod core;
 mod destination_rule;
+pub mod gateway_api;
 mod http;
 mod inert;
 mod kind;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ConfigMap, DestinationRule, Gateway, Kind, Metadata, Secret, Service, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    VirtualService, WorkloadEntry, WorkloadGroup, gateway_api,
 };
 use crate::finding::Place;
 use crate::yaml::Mark;
@@ -59,6 +59,8 @@ pub enum Spec {
     ServiceEntry(ServiceEntry),
     /// `networking.istio.io` Sidecar.
     Sidecar(Sidecar),
+    /// A kind of the Gateway API.
+    GatewayApi(gateway_api::Spec),
     /// A known kind that is kept and not acted on, for example a Deployment.
     Inert,
 }
@@ -227,6 +229,14 @@ impl Object {
     pub fn as_destination_rule(&self) -> Option<&DestinationRule> {
         match &self.spec {
             Spec::DestinationRule(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// What it asks of the Gateway API, if it is of one of its kinds.
+    pub fn as_gateway_api(&self) -> Option<&gateway_api::Spec> {
+        match &self.spec {
+            Spec::GatewayApi(spec) => Some(spec),
             _ => None,
         }
     }

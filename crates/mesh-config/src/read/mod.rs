@@ -8,6 +8,7 @@
 mod core;
 mod destination_rule;
 mod gateway;
+mod gateway_api;
 mod http_action;
 mod layer4;
 mod matching;
@@ -115,7 +116,7 @@ impl Reader {
         if !fits {
             return None;
         }
-        let spec = self.spec(root, kind);
+        let spec = self.spec(root, kind)?;
         Some((kind, metadata, spec))
     }
 
@@ -149,14 +150,14 @@ impl Reader {
         }
     }
 
-    fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Spec {
+    fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Option<Spec> {
         if let Some(note) = kind.note() {
             let message = format!("{kind} is kept but not acted on: {note}");
             self.report.warn(root, message);
         }
         // The table demands a spec where it is needed; without one, its errors have been reported.
         let spec = root.get("spec").unwrap_or_else(|| root.clone());
-        match kind {
+        Some(match kind {
             Kind::Service => Spec::Service(self.service(&spec)),
             Kind::Gateway => Spec::Gateway(self.gateway(&spec)),
             Kind::VirtualService => Spec::VirtualService(self.virtual_service(&spec)),
@@ -168,8 +169,9 @@ impl Reader {
             Kind::ConfigMap => Spec::ConfigMap(config_map(root)),
             Kind::ServiceEntry => Spec::ServiceEntry(self.service_entry(&spec, root)),
             Kind::Sidecar => Spec::Sidecar(self.sidecar(&spec)),
+            Kind::GatewayApi(kind) => Spec::GatewayApi(self.gateway_api(root, &spec, kind)?),
             Kind::Inert(_) => Spec::Inert,
-        }
+        })
     }
 
     /// Reports what a check of [`crate::rules`] found.

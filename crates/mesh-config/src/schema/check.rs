@@ -141,6 +141,12 @@ impl Check<'_> {
                     self.value(&value, *item, speech);
                 }
             }
+            (Type::Sized(least, most, item), Value::List(items)) => {
+                if let Err(message) = number_of_items(items.len(), least, most) {
+                    self.report.error(at, message);
+                }
+                self.value(at, Type::List(item), speech);
+            }
             (Type::Map(item), Value::Map(_)) => {
                 for (_, value) in at.entries() {
                     self.value(&value, *item, speech);
@@ -224,6 +230,20 @@ fn out_of_range(written: &str, from: i64, to: i64) -> String {
     }
 }
 
+fn number_of_items(count: usize, least: usize, most: usize) -> rules::Verdict {
+    if count < least {
+        return Err(format!(
+            "it has {count} entries, at least {least} must be there; add one"
+        ));
+    }
+    if count > most {
+        return Err(format!(
+            "it has {count} entries, at most {most} are taken; remove some"
+        ));
+    }
+    Ok(())
+}
+
 fn number_out_of_range(written: &str, from: f64, to: f64) -> String {
     if to == f64::MAX {
         format!("{written} is below {from}; use {from} or more")
@@ -282,7 +302,7 @@ impl Type {
             Type::Duration | Type::DurationOrZero => "a length of time like 1.5s",
             Type::OneOf(_) => "a word",
             Type::Base64 => "a text in base64",
-            Type::List(_) => "a list",
+            Type::List(_) | Type::Sized(..) => "a list",
             Type::Map(_) | Type::Keyed(..) | Type::Object(_) | Type::Data(_) => "a map",
             Type::Any => "anything",
         }

@@ -219,7 +219,7 @@ fn warned(note: &str, harmless: &[&str]) -> String {
 fn nested(path: &str, kind: Type) -> (String, Option<&'static Shape>) {
     match kind {
         Type::Object(shape) => (path.to_owned(), Some(shape)),
-        Type::List(item) => nested(&format!("{path}[]"), *item),
+        Type::List(item) | Type::Sized(_, _, item) => nested(&format!("{path}[]"), *item),
         Type::Map(item) | Type::Keyed(_, item) => nested(&format!("{path}.{{}}"), *item),
         _ => (path.to_owned(), None),
     }
@@ -256,6 +256,8 @@ fn words(kind: Type) -> String {
         Type::Data(_) => "map of texts".to_owned(),
         Type::List(Type::Object(_)) => "list of maps".to_owned(),
         Type::List(item) => format!("list: {}", words(*item)),
+        Type::Sized(0, most, item) => format!("{}; at most {most}", words(Type::List(item))),
+        Type::Sized(from, to, item) => format!("{}; {from} to {to}", words(Type::List(item))),
         Type::Map(Type::Object(_)) | Type::Keyed(_, Type::Object(_)) => "map of maps".to_owned(),
         Type::Map(item) => format!("map: {}", words(*item)),
         Type::Keyed(syntax, item) => format!("map from {} to {}", syntax.name, words(*item)),

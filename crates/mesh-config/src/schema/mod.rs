@@ -11,6 +11,7 @@ mod core;
 mod destination_rule;
 mod document;
 mod gateway;
+mod gateway_api;
 mod metadata;
 mod service;
 mod service_entry;
@@ -20,6 +21,7 @@ mod workload;
 
 pub(crate) use check::{check, check_metadata};
 pub use document::markdown;
+pub(crate) use gateway_api::syntax::{address, path_value};
 
 use crate::model::Kind;
 use crate::rules;
@@ -69,6 +71,8 @@ pub enum Type {
     OneOf(&'static [&'static str]),
     /// A list.
     List(&'static Type),
+    /// A list of this many, ends included.
+    Sized(usize, usize, &'static Type),
     /// A map with keys of the user's choice.
     Map(&'static Type),
     /// A map with keys of this syntax.
@@ -130,6 +134,7 @@ pub fn of(kind: Kind) -> Option<&'static Shape> {
         Kind::ConfigMap => Some(&core::CONFIG_MAP),
         Kind::ServiceEntry => Some(&service_entry::OBJECT),
         Kind::Sidecar => Some(&sidecar::OBJECT),
+        Kind::GatewayApi(kind) => Some(gateway_api::of(kind)),
         Kind::Inert(_) => None,
     }
 }

@@ -15,7 +15,9 @@ fn shapes(
 ) {
     fn inside(kind: Type) -> Option<&'static Shape> {
         match kind {
-            Type::List(item) | Type::Map(item) | Type::Keyed(_, item) => inside(*item),
+            Type::List(item) | Type::Sized(_, _, item) | Type::Map(item) | Type::Keyed(_, item) => {
+                inside(*item)
+            }
             Type::Object(shape) => Some(shape),
             _ => None,
         }
