@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_config::analysis::{WRITTEN_TWICE, joined};
 use mesh_config::model::{Object, ObjectKey};
-use mesh_config::{DEFAULT_NAMESPACE, Finding, Level};
+use mesh_config::{DEFAULT_NAMESPACE, Finding};
 use mesh_process::Shutdown;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -176,9 +177,8 @@ impl ConfigDir {
     }
 
     fn load(&self) -> Result<(), ConfigDirError> {
-        let loaded = read(&self.path).and_then(|(objects, mut warnings)| {
-            warnings.extend(self.store.replace_directory(objects)?);
-            Ok(warnings)
+        let loaded = read(&self.path).and_then(|(objects, warnings)| {
+            Ok(joined(warnings, self.store.replace_directory(objects)?))
         });
         let count = loaded.as_ref().map_or_else(ConfigDirError::count, |_| 0);
         self.errors.send_replace(count);
@@ -237,17 +237,12 @@ fn add(
     };
     let at = |object: &Object| object.origin.as_ref().map(place).unwrap_or_default();
     if first.same_content(&object) {
-        warnings.push(Finding {
-            level: Level::Warning,
-            origin: None,
-            object: Some(key),
-            field: String::new(),
-            message: format!(
-                "it is written twice, in {} and {}; remove one",
-                at(first),
-                at(&object)
-            ),
-        });
+        let message = format!(
+            "it is written twice, in {} and {}; remove one",
+            at(first),
+            at(&object)
+        );
+        warnings.push(Finding::of(&WRITTEN_TWICE, key, message));
     } else {
         errors.push(format!(
             "{}: {key} is written differently in {}; remove one of them",

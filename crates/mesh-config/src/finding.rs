@@ -4,16 +4,31 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::analysis::{self, Code};
 use crate::model::{Object, ObjectKey};
 use crate::yaml::{Cursor, Mark};
 
-/// How much a [`Finding`] matters.
+/// How much a [`Finding`] matters: the first the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// The object is refused.
+    /// It cannot work as it is written. What is wrong with an object by itself refuses it.
     Error,
-    /// The object is taken; the user should know this.
+    /// It may not do what its author thinks.
     Warning,
+    /// Worth knowing, and nothing need be wrong.
+    Info,
+}
+
+impl Level {
+    /// `Error`, as reports write it; [`fmt::Display`] gives it in lower case, as a sentence does.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Level::Error => "Error",
+            Level::Warning => "Warning",
+            Level::Info => "Info",
+        }
+    }
 }
 
 impl fmt::Display for Level {
@@ -21,6 +36,7 @@ impl fmt::Display for Level {
         f.write_str(match self {
             Level::Error => "error",
             Level::Warning => "warning",
+            Level::Info => "info",
         })
     }
 }
@@ -47,11 +63,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong or worth knowing. Its `Display` is one sentence with the way out.
+/// One thing that is wrong or worth knowing. Its `Display` is one sentence with the way out, and the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How much it matters.
     pub level: Level,
+    /// What kind of finding it is; absent where the text itself is faulty.
+    pub code: Option<&'static Code>,
     /// Where it was written; absent for objects that did not come from a text.
     pub origin: Option<Place>,
     /// The object that it is about, as far as it could be told.
@@ -73,24 +91,42 @@ impl fmt::Display for Finding {
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match self.code {
+            Some(code) => write!(f, " [{}]", code.id),
+            None => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for Finding {}
 
 impl Finding {
+    /// A finding about an object as a whole, wherever it was written.
+    pub fn of(code: &'static Code, object: ObjectKey, message: impl Into<String>) -> Finding {
+        Finding {
+            level: code.level,
+            code: Some(code),
+            origin: None,
+            object: Some(object),
+            field: String::new(),
+            message: message.into(),
+        }
+    }
+
     /// A finding about a field of an object that was read before.
-    pub(crate) fn about(
-        level: Level,
+    pub fn about(
+        code: &'static Code,
         object: &Object,
         field: impl Into<String>,
         message: impl Into<String>,
     ) -> Finding {
         let field = field.into();
+        let origin = object.origin.as_ref();
         Finding {
-            level,
-            origin: object.origin.as_ref().map(|origin| origin.place_of(&field)),
+            level: code.level,
+            code: Some(code),
+            origin: origin.map(|origin| origin.place_of(&object.raw, &field)),
             object: Some(object.key()),
             field,
             message: message.into(),
@@ -126,22 +162,33 @@ impl Report {
 
     /// The object is refused: what `at` stands for is wrong.
     pub(crate) fn error(&mut self, at: &Cursor<'_>, message: impl Into<String>) {
-        self.push(Level::Error, at.mark(), at.path(), message.into());
+        self.tell(&analysis::SCHEMA_ERROR, at, message);
     }
 
     /// The object is refused: the map `at` lacks the field `key`.
     pub(crate) fn missing(&mut self, at: &Cursor<'_>, key: &str, message: impl Into<String>) {
-        self.push(Level::Error, at.mark(), at.path_of(key), message.into());
+        let code = Some(&analysis::SCHEMA_ERROR);
+        self.push(code, at.mark(), at.path_of(key), message.into());
     }
 
     /// The user should know this about what `at` stands for.
     pub(crate) fn warn(&mut self, at: &Cursor<'_>, message: impl Into<String>) {
-        self.push(Level::Warning, at.mark(), at.path(), message.into());
+        self.tell(&analysis::SCHEMA_WARNING, at, message);
+    }
+
+    /// A finding of this kind about what `at` stands for.
+    pub(crate) fn tell(
+        &mut self,
+        code: &'static Code,
+        at: &Cursor<'_>,
+        message: impl Into<String>,
+    ) {
+        self.push(Some(code), at.mark(), at.path(), message.into());
     }
 
     /// A fault of the text itself.
     pub(crate) fn fault(&mut self, mark: Mark, message: impl Into<String>) {
-        self.push(Level::Error, mark, String::new(), message.into());
+        self.push(None, mark, String::new(), message.into());
     }
 
     /// How many errors there are so far.
@@ -158,31 +205,37 @@ impl Report {
                 "{} more findings are left out; see to these first",
                 self.left_out
             );
-            let level = if self.errors > 0 {
-                Level::Error
+            let code = if self.errors > 0 {
+                &analysis::SCHEMA_ERROR
             } else {
-                Level::Warning
+                &analysis::SCHEMA_WARNING
             };
-            let last = self.finding(level, Mark::default(), String::new(), message);
+            let last = self.finding(Some(code), Mark::default(), String::new(), message);
             self.findings.push(last);
         }
         self.findings
     }
 
-    fn push(&mut self, level: Level, mark: Mark, field: String, message: String) {
+    fn push(&mut self, code: Option<&'static Code>, mark: Mark, field: String, message: String) {
         let (field, message) = (bounded(field), bounded(message));
-        self.errors += usize::from(level == Level::Error);
+        self.errors += usize::from(level_of(code) == Level::Error);
         if self.findings.len() < Self::ENOUGH {
-            self.findings
-                .push(self.finding(level, mark, field, message));
+            self.findings.push(self.finding(code, mark, field, message));
         } else {
             self.left_out += 1;
         }
     }
 
-    fn finding(&self, level: Level, mark: Mark, field: String, message: String) -> Finding {
+    fn finding(
+        &self,
+        code: Option<&'static Code>,
+        mark: Mark,
+        field: String,
+        message: String,
+    ) -> Finding {
         Finding {
-            level,
+            level: level_of(code),
+            code,
             origin: self.source.as_ref().map(|(file, document)| Place {
                 file: Arc::clone(file),
                 document: *document,
@@ -193,6 +246,11 @@ impl Report {
             message,
         }
     }
+}
+
+/// A text that cannot be read is an error, too.
+fn level_of(code: Option<&Code>) -> Level {
+    code.map_or(Level::Error, |code| code.level)
 }
 
 /// A text cut where a hostile document has made it endless.

@@ -2,18 +2,18 @@
 //!
 //! [`parse`] turns a text into objects and [`Finding`]s: errors that refuse an object, warnings
 //! that name what is valid but not acted on, each with file, document, line, column and field.
-//! [`Config`] is a set of objects; [`check_references`] holds an object against the others.
+//! [`Config`] is a set of objects; [`analysis`] holds them against one another.
 //!
 //! Inside, a text goes through `yaml` (a tree that knows its places), [`schema`] (which fields there
 //! are) and `read` (what they mean), and comes out as the types of [`model`].
 
 mod address;
+pub mod analysis;
 mod config;
 mod finding;
 pub mod model;
 mod parse;
 mod read;
-mod references;
 mod rules;
 pub mod schema;
 mod suggest;
@@ -25,5 +25,4 @@ pub use finding::{Finding, Level, Place};
 pub use model::{Kind, Object, ObjectKey, SharedObject, Spec};
 pub use parse::{DEFAULT_NAMESPACE, from_value, parse, parse_bytes, parse_each, parse_in};
 pub use read::Parsed;
-pub use references::{check_all, check_references};
 pub use yaml::Mark;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::finding::{Finding, Report};
-use crate::model::Kind;
+use crate::model::{Kind, Object};
 use crate::read::{self, Parsed};
 use crate::yaml::{Cursor, Entry, Limits, Mark, Node, Value, from_json, read as read_yaml};
 
@@ -62,6 +62,34 @@ pub fn parse_each(file: &Path, text: &str, namespace: &str) -> Vec<Result<Parsed
         }
     }
     objects
+}
+
+/// As [`parse_each`], with the objects that are refused among the others, and everything that is wrong.
+pub(crate) fn parse_loosely(
+    file: &Path,
+    text: &str,
+    namespace: &str,
+) -> (Vec<Object>, Vec<Finding>) {
+    let file: Arc<Path> = file.into();
+    let (mut objects, mut findings) = (Vec::new(), Vec::new());
+    for document in read_yaml(text, Limits::DEFAULT) {
+        let source = Some((Arc::clone(&file), document.number));
+        match document.root {
+            Err(faults) => {
+                let mut report = Report::new(source);
+                for fault in faults {
+                    report.fault(fault.mark, fault.message);
+                }
+                findings.extend(report.into_findings());
+            }
+            Ok(root) => expand(root, &mut |node| {
+                let (object, found) = read::loosely(node, source.clone(), namespace);
+                objects.extend(object);
+                findings.extend(found);
+            }),
+        }
+    }
+    (objects, findings)
 }
 
 /// As [`parse_in`], for bytes of unknown origin.

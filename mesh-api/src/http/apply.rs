@@ -7,8 +7,9 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use mesh_config::analysis::{WRITTEN_TWICE, joined};
 use mesh_config::model::{Object, ObjectKey};
-use mesh_config::{DEFAULT_NAMESPACE, Finding, Level};
+use mesh_config::{DEFAULT_NAMESPACE, Finding};
 use serde_json::{Value, json};
 
 use super::body;
@@ -41,7 +42,8 @@ pub(crate) async fn apply(
     };
     let (written, revision) = blocking(store, apply).await?;
     let applied: Vec<Value> = written.iter().map(describe).collect();
-    warnings.extend(written.into_iter().flat_map(|one| one.warnings));
+    let analysed = written.into_iter().flat_map(|one| one.warnings).collect();
+    let warnings = joined(warnings, analysed);
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     let result = json!({ "applied": applied, "warnings": texts, "revision": revision });
     Ok(answer(StatusCode::OK, result, &warnings))
@@ -74,17 +76,12 @@ fn last_of_each(objects: Vec<Object>, warnings: &mut Vec<Finding>) -> Vec<Object
         if !later.same_content(&earlier) {
             let document =
                 |object: &Object| object.origin.as_ref().map_or(0, |origin| origin.document);
-            warnings.push(Finding {
-                level: Level::Warning,
-                origin: None,
-                object: Some(key),
-                field: String::new(),
-                message: format!(
-                    "it is written differently in documents {} and {}, and the last one counts; remove the other",
-                    document(&earlier),
-                    document(later)
-                ),
-            });
+            let message = format!(
+                "it is written differently in documents {} and {}, and the last one counts; remove the other",
+                document(&earlier),
+                document(later)
+            );
+            warnings.push(Finding::of(&WRITTEN_TWICE, key, message));
         }
     }
     kept

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use mesh_config::analysis::joined;
 use mesh_config::model::{Object, ObjectKey};
 use mesh_config::{DEFAULT_NAMESPACE, Finding, Parsed};
 use serde_json::{Value, json};
@@ -70,7 +71,7 @@ async fn serve(
             }
             let update = move |store: &Store| store.update(object, options.dry_run);
             let written = blocking(store, update).await?;
-            let warnings = [warnings, written.warnings].concat();
+            let warnings = joined(warnings, written.warnings);
             let shown = shown_as(&written.object, &path.api_version);
             Ok(answer(StatusCode::OK, shown, &warnings))
         }
@@ -91,7 +92,7 @@ async fn serve(
             let (object, warnings) = one_object(headers, bytes, &path).await?;
             let create = move |store: &Store| store.create(object, options.dry_run);
             let written = blocking(store, create).await?;
-            let warnings = [warnings, written.warnings].concat();
+            let warnings = joined(warnings, written.warnings);
             let shown = shown_as(&written.object, &path.api_version);
             Ok(answer(StatusCode::CREATED, shown, &warnings))
         }

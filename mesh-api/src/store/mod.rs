@@ -1,7 +1,7 @@
 //! The mesh's objects: those that came over HTTP, kept on disk, and those of the configuration directory.
 //!
 //! Readers take a [`View`], an immutable picture of everything at one moment. Writers are serialised; each
-//! write is checked against the others ([`mesh_config::check_references`]), put on disk and only then
+//! write is checked against the others ([`mesh_config::analysis`]), put on disk and only then
 //! shown. All of it is synchronous: call it from a blocking thread.
 //!
 //! [`disk`] is how it survives crashes, [`stamp`] what it adds to an object, [`rules`] when it says no and
@@ -256,7 +256,8 @@ impl Store {
 
         let mut config = writer.stored.clone();
         config.extend(directory.iter().cloned());
-        let (errors, mut warnings) = findings_of(&config, directory.iter());
+        let (errors, warnings) = findings_of(&config, directory.iter());
+        let mut warnings = warnings.concat();
         if !errors.is_empty() {
             return Err(Refusal::Invalid(errors));
         }
@@ -323,10 +324,8 @@ impl Store {
             });
         }
 
-        let mut errors = Vec::new();
-        for one in &mut written {
-            let (wrong, warnings) = findings_of(&after, std::iter::once(&one.object));
-            errors.extend(wrong);
+        let (mut errors, warnings) = findings_of(&after, written.iter().map(|one| &one.object));
+        for (one, warnings) in written.iter_mut().zip(warnings) {
             one.warnings = warnings;
         }
         let keys: Vec<ObjectKey> = written.iter().map(|one| one.object.key()).collect();

@@ -1,26 +1,35 @@
 //! When an object may be written: how it fits the others, and what it was based on.
 
+use mesh_config::analysis::{Analysis, Options};
 use mesh_config::model::{Kind, ObjectKey, SharedObject};
-use mesh_config::{Config, Finding, Level, check_references};
+use mesh_config::{Config, Finding};
 
 use super::Refusal;
 
-/// Errors that objects other than the changed ones have now and did not have before.
+/// What would refuse objects other than the changed ones now, and would not have before.
 pub(super) fn newly_broken(
     before: &Config,
     after: &Config,
     changed: &[&ObjectKey],
 ) -> Vec<Finding> {
-    // Only hosts and subsets can be missed with an error: nobody is broken by anything else.
-    let matters = |key: &&ObjectKey| matches!(key.kind, Kind::Service | Kind::DestinationRule);
+    // Only hosts and subsets can be missed so: nobody is broken by anything else.
+    let matters = |key: &&ObjectKey| {
+        matches!(
+            key.kind,
+            Kind::Service | Kind::DestinationRule | Kind::ServiceEntry
+        )
+    };
     if !changed.iter().any(matters) {
         return Vec::new();
     }
-    let errors_in = |config: &Config| {
-        let others = after
-            .iter()
-            .filter(|object| !changed.contains(&&object.key()));
-        findings_of(config, others).0
+    let options = Options::running();
+    let errors_in = |config: &Config| -> Vec<Finding> {
+        let analysis = Analysis::new(config, &options);
+        after
+            .of_kind(Kind::VirtualService)
+            .filter(|object| !changed.contains(&&object.key()))
+            .flat_map(|object| analysis.refusals(object))
+            .collect()
     };
     let mut errors = errors_in(after);
     if !errors.is_empty() {
@@ -30,14 +39,15 @@ pub(super) fn newly_broken(
     errors
 }
 
-/// Errors and warnings of some objects among the others.
+/// What refuses some objects among the others, and for each what is to be known about it.
 pub(super) fn findings_of<'a>(
     config: &Config,
     objects: impl Iterator<Item = &'a SharedObject>,
-) -> (Vec<Finding>, Vec<Finding>) {
-    objects
-        .flat_map(|object| check_references(config, object))
-        .partition(|finding| finding.level == Level::Error)
+) -> (Vec<Finding>, Vec<Vec<Finding>>) {
+    let options = Options::running();
+    let analysis = Analysis::new(config, &options);
+    let (refusals, warnings): (Vec<_>, _) = objects.map(|object| analysis.split(object)).unzip();
+    (refusals.concat(), warnings)
 }
 
 /// Whether a write that was based on version `given` is up to date.

@@ -1,6 +1,5 @@
 //! An object: its identity, its meaning, and how it was written.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::{
     VirtualService, WorkloadEntry, WorkloadGroup, gateway_api,
 };
 use crate::finding::Place;
-use crate::yaml::Mark;
+use crate::yaml::{Mark, Marks};
 
 /// One object as the user wrote it, and what it means to the mesh.
 #[derive(Clone)]
@@ -96,14 +95,14 @@ pub struct Origin {
     pub document: usize,
     /// The line on which the object starts, counted from 1.
     pub line: usize,
-    /// Where the fields that name other objects were written, by their path.
-    pub(crate) references: BTreeMap<String, Mark>,
+    /// Where each of its fields was written.
+    pub(crate) marks: Arc<Marks>,
 }
 
 impl Origin {
-    /// The place of a field that names another object; for other fields the object's own place.
-    pub(crate) fn place_of(&self, field: &str) -> Place {
-        let mark = self.references.get(field).copied().unwrap_or(Mark {
+    /// The place of a field of the object whose JSON is `raw`; of the object itself where it has no such field.
+    pub(crate) fn place_of(&self, raw: &Value, field: &str) -> Place {
+        let mark = self.marks.find(raw, field).unwrap_or(Mark {
             line: self.line,
             column: 1,
         });

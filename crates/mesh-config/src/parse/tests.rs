@@ -120,7 +120,7 @@ fn a_finding_is_one_sentence_with_the_place_and_the_way_out() {
         sentences(&text),
         [
             "fleet.yaml:44:15 (document 3): VirtualService shop/webapp: spec.http[0].route[0].weight: -1 is \
-          below 0; weights are shares, use 0 or more"
+          below 0; weights are shares, use 0 or more [IST0106]"
         ]
     );
 }

@@ -10,7 +10,6 @@ impl Reader {
         if let Some(host) = spec.get("host") {
             let text = host.node.as_str().unwrap_or_default();
             self.check(&host, rules::wildcard_domain(text));
-            self.refers(&host);
         }
         self.unique(spec.each("subsets"), "name");
         self.export_to(spec);

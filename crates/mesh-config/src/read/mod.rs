@@ -25,17 +25,20 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use virtual_service::modern_gateway_name;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::core::config_map;
+use crate::analysis::NOT_ACTED_ON;
 use crate::finding::{Finding, Level, Report};
 use crate::model::{Kind, Metadata, Object, ObjectKey, Origin, Spec};
 use crate::rules::{self, Verdict};
 use crate::schema;
-use crate::yaml::{Cursor, Mark, Node, Value, to_json};
+use crate::yaml::{Cursor, Marks, Node, Value, to_json};
 
 /// An object that may be used, and what its author should know about it.
 #[derive(Clone, Debug)]
@@ -57,10 +60,9 @@ pub(crate) fn object(
 ) -> Result<Parsed, Vec<Finding>> {
     let mut reader = Reader {
         report: Report::new(source.clone()),
-        references: BTreeMap::new(),
     };
     let read = reader.object(&Cursor::root(root), namespace);
-    let Reader { report, references } = reader;
+    let report = reader.report;
     let has_errors = report.errors() > 0;
     let mut findings = report.into_findings();
     match read {
@@ -71,12 +73,7 @@ pub(crate) fn object(
                 metadata,
                 spec,
                 raw: to_json(root),
-                origin: source.map(|(file, document)| Origin {
-                    file,
-                    document,
-                    line: root.mark.line,
-                    references,
-                }),
+                origin: origin(root, source),
             },
             warnings: findings,
         }),
@@ -87,11 +84,58 @@ pub(crate) fn object(
     }
 }
 
+/// The same, but an object that is refused is given, too, as long as it can be told which one it is: with its JSON,
+/// and as one that asks nothing of the mesh.
+pub(crate) fn loosely(
+    root: &Node,
+    source: Option<(Arc<Path>, usize)>,
+    namespace: &str,
+) -> (Option<Object>, Vec<Finding>) {
+    let findings = match object(root, source.clone(), namespace) {
+        Ok(parsed) => return (Some(parsed.object), parsed.warnings),
+        Err(findings) => findings,
+    };
+    let at = Cursor::root(root);
+    let api_version = at.text("apiVersion");
+    let key = Kind::of_object(api_version, at.text("kind"))
+        .ok()
+        .and_then(|kind| identity(&at, kind, namespace));
+    let object = key.map(|key| {
+        let metadata = at.get("metadata");
+        let texts = |field| {
+            let metadata = metadata.as_ref();
+            metadata.map_or_else(BTreeMap::new, |metadata| text_map(metadata, field))
+        };
+        Object {
+            api_version: api_version.to_owned(),
+            kind: key.kind,
+            metadata: Metadata {
+                name: key.name,
+                namespace: key.namespace,
+                labels: texts("labels"),
+                annotations: texts("annotations"),
+                ..Metadata::default()
+            },
+            spec: Spec::Inert,
+            raw: to_json(root),
+            origin: origin(root, source),
+        }
+    });
+    (object, findings)
+}
+
+fn origin(root: &Node, source: Option<(Arc<Path>, usize)>) -> Option<Origin> {
+    source.map(|(file, document)| Origin {
+        file,
+        document,
+        line: root.mark.line,
+        marks: Arc::new(Marks::of(root)),
+    })
+}
+
 /// What reading one object collects.
 struct Reader {
     report: Report,
-    /// Where fields that name other objects were written.
-    references: BTreeMap<String, Mark>,
 }
 
 impl Reader {
@@ -153,7 +197,7 @@ impl Reader {
     fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Option<Spec> {
         if let Some(note) = kind.note() {
             let message = format!("{kind} is kept but not acted on: {note}");
-            self.report.warn(root, message);
+            self.report.tell(&NOT_ACTED_ON, root, message);
         }
         // The table demands a spec where it is needed; without one, its errors have been reported.
         let spec = root.get("spec").unwrap_or_else(|| root.clone());
@@ -235,11 +279,6 @@ impl Reader {
             let message = format!("it says nothing; give {}", fields.join(", or "));
             self.report.error(map, message);
         }
-    }
-
-    /// Remembers where a field that names another object was written.
-    fn refers(&mut self, at: &Cursor<'_>) {
-        self.references.insert(at.path(), at.mark());
     }
 }
 

@@ -115,8 +115,7 @@ impl Reader {
             .map(|at| {
                 let name = at.node.as_str().unwrap_or_default();
                 self.check(&at, gateway_name(name));
-                self.refers(&at);
-                modern(name)
+                modern_gateway_name(name)
             })
             .collect()
     }
@@ -226,12 +225,6 @@ impl Reader {
         let host = destination.get("host")?;
         let subset = destination.get("subset");
         let port = destination.get("port").and_then(|port| port.get("number"));
-        for reference in [Some(&host), subset.as_ref(), port.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            self.refers(reference);
-        }
         let text = host.node.as_str().unwrap_or_default();
         Some(HttpDestination {
             host: text.to_ascii_lowercase(),
@@ -247,7 +240,7 @@ impl Reader {
 
 /// Istio's first way to name a gateway of a namespace, `name.namespace.svc.cluster.local`, as
 /// `namespace/name`.
-fn modern(gateway: &str) -> String {
+pub(crate) fn modern_gateway_name(gateway: &str) -> String {
     let mut parts = gateway.split('.');
     match (parts.next(), parts.next()) {
         (Some(name), Some(namespace)) if !gateway.contains('/') => format!("{namespace}/{name}"),

@@ -66,8 +66,12 @@ impl Check<'_> {
     /// Checks a field's value, and says that the field is not acted on where that matters.
     fn field(&mut self, entry: &Entry, value: &Cursor<'_>, field: &Field, speech: Speech) {
         let warning = match field.role {
-            Role::Accepted { note, harmless } if speech == Speech::Loud => {
-                (!asks_for_nothing(value, harmless)).then(|| not_acted_on(field.name, note))
+            Role::Accepted {
+                note,
+                harmless,
+                code,
+            } if speech == Speech::Loud => {
+                (!asks_for_nothing(value, harmless)).then(|| (code, not_acted_on(field.name, note)))
             }
             _ => None,
         };
@@ -77,10 +81,11 @@ impl Check<'_> {
         };
         let errors = self.report.errors();
         self.value(value, field.kind, inner);
-        if let Some(warning) = warning
+        if let Some((code, warning)) = warning
             && errors == self.report.errors()
         {
-            self.report.warn(&value.clone().at_key(entry), warning);
+            let at = value.clone().at_key(entry);
+            self.report.tell(code, &at, warning);
         }
     }
 

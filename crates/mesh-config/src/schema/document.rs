@@ -170,7 +170,7 @@ impl Rows<'_> {
                 ("kept in silence".to_owned(), Standing::Silent)
             }
             (Standing::Open, Role::Acted) => ("acted on".to_owned(), Standing::Open),
-            (Standing::Open, Role::Accepted { note, harmless }) => {
+            (Standing::Open, Role::Accepted { note, harmless, .. }) => {
                 (warned(note, harmless), Standing::Kept)
             }
         };

@@ -23,6 +23,7 @@ pub(crate) use check::{check, check_metadata};
 pub use document::markdown;
 pub(crate) use gateway_api::syntax::{address, path_value};
 
+use crate::analysis::{Code, NOT_ACTED_ON, PAST_THE_MESH};
 use crate::model::Kind;
 use crate::rules;
 
@@ -115,6 +116,8 @@ pub enum Role {
         note: &'static str,
         /// Values, as texts, that ask for nothing.
         harmless: &'static [&'static str],
+        /// What kind of finding the warning is.
+        code: &'static Code,
     },
     /// It is kept without a word: notes of a server, or what holds anyway.
     Quiet,
@@ -206,6 +209,22 @@ const fn noted(name: &'static str, kind: Type, note: &'static str) -> Field {
         role: Role::Accepted {
             note,
             harmless: &[],
+            code: &NOT_ACTED_ON,
+        },
+        required: false,
+    }
+}
+
+/// A field that lets traffic in without a proxy.
+const fn past_the_mesh(name: &'static str, kind: Type) -> Field {
+    Field {
+        name,
+        kind,
+        role: Role::Accepted {
+            note: "the mesh opens no port for it, and traffic that enters through a load balancer or a node port \
+                   goes past the mesh: no weights, no mTLS. Let clients in through a Gateway",
+            harmless: &[],
+            code: &PAST_THE_MESH,
         },
         required: false,
     }
@@ -232,7 +251,11 @@ impl Field {
     /// The values of an accepted field that ask for nothing.
     const fn unless(self, harmless: &'static [&'static str]) -> Field {
         let role = match self.role {
-            Role::Accepted { note, .. } => Role::Accepted { note, harmless },
+            Role::Accepted { note, code, .. } => Role::Accepted {
+                note,
+                harmless,
+                code,
+            },
             other => other,
         };
         Field { role, ..self }

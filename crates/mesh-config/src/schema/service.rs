@@ -1,21 +1,19 @@
 //! Core v1 Service.
 
 use super::Type::{Bool, Integer, IntegerOrText, List, Object, OneOf, Text, Word};
-use super::{CLUSTER_IP, LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
+use super::{
+    CLUSTER_IP, LABELS, PORT, Shape, TEXTS, accepted, acted, noted, object, past_the_mesh, quiet,
+    shape,
+};
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
-
-const PAST_THE_MESH: &str = "the mesh opens no port for it, and traffic that enters through a load \
-                             balancer or a node port goes past the mesh: no weights, no mTLS. Let \
-                             clients in through a Gateway";
 
 static SPEC: Shape = shape(&[
     acted("selector", LABELS),
     acted("ports", List(&Object(&SERVICE_PORT))),
-    noted(
+    past_the_mesh(
         "type",
         OneOf(&["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
-        PAST_THE_MESH,
     )
     .unless(&["ClusterIP"]),
     noted(
@@ -25,10 +23,10 @@ static SPEC: Shape = shape(&[
     ),
     acted("clusterIP", Word(CLUSTER_IP)),
     acted("clusterIPs", List(&Word(CLUSTER_IP))),
-    noted("externalIPs", TEXTS, PAST_THE_MESH),
-    noted("loadBalancerIP", Text, PAST_THE_MESH),
-    noted("loadBalancerClass", Text, PAST_THE_MESH),
-    noted("loadBalancerSourceRanges", TEXTS, PAST_THE_MESH),
+    past_the_mesh("externalIPs", TEXTS),
+    past_the_mesh("loadBalancerIP", Text),
+    past_the_mesh("loadBalancerClass", Text),
+    past_the_mesh("loadBalancerSourceRanges", TEXTS),
     quiet("allocateLoadBalancerNodePorts", Bool),
     accepted("externalTrafficPolicy", OneOf(&["Cluster", "Local"])).unless(&["Cluster"]),
     accepted("internalTrafficPolicy", OneOf(&["Cluster", "Local"])).unless(&["Cluster"]),
@@ -59,7 +57,7 @@ static SERVICE_PORT: Shape = shape(&[
         "proxies carry TCP only, so the port is not served",
     )
     .unless(&["TCP"]),
-    noted("nodePort", Integer(0, 65_535), PAST_THE_MESH),
+    past_the_mesh("nodePort", Integer(0, 65_535)),
 ]);
 
 static AFFINITY: Shape = shape(&[acted("clientIP", Object(&CLIENT_IP))]);

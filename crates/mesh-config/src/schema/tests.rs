@@ -105,6 +105,7 @@ fn found(text: &str) -> Vec<String> {
             let level = match finding.level {
                 Level::Error => "E",
                 Level::Warning => "W",
+                Level::Info => "I",
             };
             format!("{level} {}: {}", finding.field, finding.message)
         })

@@ -10,12 +10,14 @@ mod cursor;
 mod json;
 mod limits;
 mod map;
+mod marks;
 mod read;
 mod scalar;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use json::{from_json, to_json};
 pub(crate) use limits::Limits;
+pub(crate) use marks::Marks;
 pub(crate) use read::read;
 
 /// A place in a text, counted from 1; the default, 0:0, is "not from a text".
