@@ -27,9 +27,7 @@ pub(super) const INERT_GROUPS: &[(&str, &[&str])] = &[
     ("policy", &["v1"]),
     ("rbac.authorization.k8s.io", &["v1"]),
     ("scheduling.k8s.io", &["v1"]),
-    ("security.istio.io", &["v1", "v1beta1"]),
     ("storage.k8s.io", &["v1"]),
-    ("telemetry.istio.io", &["v1", "v1alpha1"]),
 ];
 
 const CONTAINERS: &str = "the mesh starts no containers; run the program with an agent beside it \
@@ -42,10 +40,10 @@ pub(super) const SECRET: &str = "programs must get their secrets themselves, and
 const ENDPOINTS: &str = "the endpoints of a Service are the agents that registered and its \
                          WorkloadEntries";
 const CLUSTER: &str = "there is no cluster for it to act in";
-const UNENFORCED: &str = "it is NOT enforced: no request is refused because of it";
-const PEERS_UNENFORCED: &str = "it is NOT enforced: agents always demand mTLS at their mesh port, \
+pub(super) const UNENFORCED: &str = "it is NOT enforced: no request is refused because of it";
+pub(super) const PEERS_UNENFORCED: &str = "it is NOT enforced: agents always demand mTLS at their mesh port, \
                                 and whatever it says changes nothing";
-const JWT_UNENFORCED: &str = "it is NOT enforced: no token is checked";
+pub(super) const JWT_UNENFORCED: &str = "it is NOT enforced: no token is checked";
 const NETWORK_UNENFORCED: &str = "it is NOT enforced: packets are filtered by the network alone";
 const INGRESS: &str = "use a Gateway and a VirtualService to let traffic in";
 const GATEWAY_API: &str = "this extension of the Gateway API is not served; use the kinds of \
@@ -53,7 +51,7 @@ const GATEWAY_API: &str = "this extension of the Gateway API is not served; use 
 const ENVOY: &str = "it patches Envoy, which the mesh's proxies are not";
 const PROXY: &str = "proxies are configured by their flags";
 const WASM: &str = "proxies run no extensions";
-const TELEMETRY: &str = "every proxy reports the standard metrics";
+pub(super) const TELEMETRY: &str = "every proxy reports the standard metrics";
 const INSTALL: &str = "the mesh is installed by starting its programs";
 
 const NAMESPACED: bool = true;
@@ -133,10 +131,6 @@ pub static INERT: &[InertKind] = &[
     // The rest of Istio.
     row("networking.istio.io", "EnvoyFilter", "envoyfilters", NAMESPACED, ENVOY),
     row("networking.istio.io", "ProxyConfig", "proxyconfigs", NAMESPACED, PROXY),
-    row("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", NAMESPACED, UNENFORCED),
-    row("security.istio.io", "PeerAuthentication", "peerauthentications", NAMESPACED, PEERS_UNENFORCED),
-    row("security.istio.io", "RequestAuthentication", "requestauthentications", NAMESPACED, JWT_UNENFORCED),
-    row("telemetry.istio.io", "Telemetry", "telemetries", NAMESPACED, TELEMETRY),
     row("extensions.istio.io", "TrafficExtension", "trafficextensions", NAMESPACED, WASM),
     row("extensions.istio.io", "WasmPlugin", "wasmplugins", NAMESPACED, WASM),
     row("install.istio.io", "IstioOperator", "istiooperators", NAMESPACED, INSTALL),

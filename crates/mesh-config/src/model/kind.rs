@@ -24,6 +24,14 @@ pub enum Kind {
     WorkloadGroup,
     /// `networking.istio.io` WorkloadEntry.
     WorkloadEntry,
+    /// `security.istio.io` PeerAuthentication.
+    PeerAuthentication,
+    /// `security.istio.io` AuthorizationPolicy.
+    AuthorizationPolicy,
+    /// `security.istio.io` RequestAuthentication.
+    RequestAuthentication,
+    /// `telemetry.istio.io` Telemetry.
+    Telemetry,
     /// Core v1 Namespace.
     Namespace,
     /// Core v1 Secret.
@@ -91,6 +99,10 @@ impl Kind {
         Kind::DestinationRule,
         Kind::WorkloadGroup,
         Kind::WorkloadEntry,
+        Kind::PeerAuthentication,
+        Kind::AuthorizationPolicy,
+        Kind::RequestAuthentication,
+        Kind::Telemetry,
         Kind::Namespace,
         Kind::Secret,
         Kind::ConfigMap,
@@ -215,6 +227,12 @@ impl Kind {
             versions: ISTIO_VERSIONS,
             ..core(kind, plural)
         };
+        let security = |kind, plural, note| Names {
+            group: "security.istio.io",
+            versions: &["v1", "v1beta1"],
+            note: Some(note),
+            ..core(kind, plural)
+        };
         match self {
             Kind::Service => core("Service", "services"),
             Kind::Gateway => istio("Gateway", "gateways"),
@@ -222,6 +240,27 @@ impl Kind {
             Kind::DestinationRule => istio("DestinationRule", "destinationrules"),
             Kind::WorkloadGroup => istio("WorkloadGroup", "workloadgroups"),
             Kind::WorkloadEntry => istio("WorkloadEntry", "workloadentries"),
+            Kind::PeerAuthentication => security(
+                "PeerAuthentication",
+                "peerauthentications",
+                inert::PEERS_UNENFORCED,
+            ),
+            Kind::AuthorizationPolicy => security(
+                "AuthorizationPolicy",
+                "authorizationpolicies",
+                inert::UNENFORCED,
+            ),
+            Kind::RequestAuthentication => security(
+                "RequestAuthentication",
+                "requestauthentications",
+                inert::JWT_UNENFORCED,
+            ),
+            Kind::Telemetry => Names {
+                group: "telemetry.istio.io",
+                versions: &["v1", "v1alpha1"],
+                note: Some(inert::TELEMETRY),
+                ..core("Telemetry", "telemetries")
+            },
             Kind::Namespace => Names {
                 namespaced: false,
                 ..core("Namespace", "namespaces")

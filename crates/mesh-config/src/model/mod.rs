@@ -12,9 +12,12 @@ mod kind;
 mod metadata;
 mod networking;
 mod object;
+mod policy;
+mod security;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod workload;
 
 pub use core::{ConfigMap, Secret, Sensitive};
@@ -35,9 +38,16 @@ pub use networking::{
     VirtualService,
 };
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
+pub use policy::{Among, IpBlock, PolicyTarget, TargetReference, ValueMatch};
+pub use security::{
+    AddressAttribute, AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition,
+    JwtKeys, JwtRule, MutualTls, Operation, PathMatch, PeerAuthentication, RequestAuthentication,
+    ServiceAccountMatch, Source, TextAttribute,
+};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use service_entry::{EntryPort, Location, Resolution, ServiceEntry};
 pub use sidecar::{
     EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, Sidecar,
 };
+pub use telemetry::{AccessLogging, CustomTag, Metrics, MetricsOverride, Side, Telemetry, Tracing};
 pub use workload::{WorkloadEntry, WorkloadGroup};

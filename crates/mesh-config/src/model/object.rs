@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ConfigMap, DestinationRule, Gateway, Kind, Metadata, Secret, Service, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup, gateway_api,
+    AuthorizationPolicy, ConfigMap, DestinationRule, Gateway, Kind, Metadata, PeerAuthentication,
+    RequestAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry, WorkloadGroup, gateway_api,
 };
 use crate::finding::Place;
 use crate::yaml::{Mark, Marks};
@@ -48,6 +49,14 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     /// `networking.istio.io` WorkloadEntry.
     WorkloadEntry(WorkloadEntry),
+    /// `security.istio.io` PeerAuthentication.
+    PeerAuthentication(PeerAuthentication),
+    /// `security.istio.io` AuthorizationPolicy.
+    AuthorizationPolicy(AuthorizationPolicy),
+    /// `security.istio.io` RequestAuthentication.
+    RequestAuthentication(RequestAuthentication),
+    /// `telemetry.istio.io` Telemetry.
+    Telemetry(Telemetry),
     /// Core v1 Namespace: its labels are in the metadata.
     Namespace,
     /// Core v1 Secret.

@@ -1,5 +1,6 @@
 //! `metadata`: name, namespace, labels, annotations.
 
+use super::authorization::DRY_RUN;
 use super::{Reader, text_map};
 use crate::model::{Kind, Metadata};
 use crate::rules;
@@ -37,6 +38,16 @@ impl Reader {
             if !text.is_empty() {
                 self.check(&written, rules::dns_label(text));
             }
+        }
+        let dry_run = metadata
+            .get("annotations")
+            .and_then(|annotations| annotations.get(DRY_RUN));
+        if let Some(at) = dry_run
+            && kind != Kind::AuthorizationPolicy
+            && kind.group().ends_with(".istio.io")
+        {
+            let message = "only an AuthorizationPolicy can be tried out; remove the annotation";
+            self.report.error(&at, message);
         }
         let text = |key: &str| {
             let text = metadata.text(key);

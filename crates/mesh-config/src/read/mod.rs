@@ -5,18 +5,23 @@
 //! a kind; what Istio's own webhook refuses is refused in fields that are not acted on, too
 //! (`layer4`, `route_policy`, `tls`, `traffic_policy`).
 
+mod authentication;
+mod authorization;
 mod core;
 mod destination_rule;
+mod extension;
 mod gateway;
 mod gateway_api;
 mod http_action;
 mod layer4;
 mod matching;
 mod metadata;
+mod policy;
 mod route_policy;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod tls;
 mod traffic_policy;
 mod virtual_service;
@@ -160,7 +165,7 @@ impl Reader {
         if !fits {
             return None;
         }
-        let spec = self.spec(root, kind)?;
+        let spec = self.spec(root, kind, &metadata.namespace)?;
         Some((kind, metadata, spec))
     }
 
@@ -194,7 +199,7 @@ impl Reader {
         }
     }
 
-    fn spec(&mut self, root: &Cursor<'_>, kind: Kind) -> Option<Spec> {
+    fn spec(&mut self, root: &Cursor<'_>, kind: Kind, namespace: &str) -> Option<Spec> {
         if let Some(note) = kind.note() {
             let message = format!("{kind} is kept but not acted on: {note}");
             self.report.tell(&NOT_ACTED_ON, root, message);
@@ -214,7 +219,18 @@ impl Reader {
             Kind::ServiceEntry => Spec::ServiceEntry(self.service_entry(&spec, root)),
             Kind::Sidecar => Spec::Sidecar(self.sidecar(&spec)),
             Kind::GatewayApi(kind) => Spec::GatewayApi(self.gateway_api(root, &spec, kind)?),
-            Kind::Inert(_) => Spec::Inert,
+            Kind::PeerAuthentication => Spec::PeerAuthentication(self.peer_authentication(&spec)),
+            Kind::AuthorizationPolicy => {
+                Spec::AuthorizationPolicy(self.authorization_policy(&spec, root, namespace))
+            }
+            Kind::RequestAuthentication => {
+                Spec::RequestAuthentication(self.request_authentication(&spec))
+            }
+            Kind::Telemetry => Spec::Telemetry(self.telemetry(&spec)),
+            Kind::Inert(inert) => {
+                self.inert(inert, &spec);
+                Spec::Inert
+            }
         })
     }
 

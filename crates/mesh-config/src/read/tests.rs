@@ -2,8 +2,10 @@
 
 mod core;
 mod destination_rule;
+mod extension;
 mod gateway;
 mod gateway_api;
+mod security;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -13,16 +15,14 @@ mod workload;
 use std::path::Path;
 
 use crate::finding::{Finding, Level};
-use crate::model::Spec;
+use crate::model::{Kind, Spec};
 use crate::parse::parse;
 
 /// A whole object of a kind with this spec, in flow style.
 fn object(kind: &str, spec: &str) -> String {
-    let api = if kind == "Service" {
-        "v1"
-    } else {
-        "networking.istio.io/v1"
-    };
+    let known = Kind::all().filter(|known| known.kind() == kind);
+    let of_istio = known.min_by_key(|known| !known.group().ends_with("istio.io"));
+    let api = of_istio.expect(kind).api_version();
     format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
 }
 

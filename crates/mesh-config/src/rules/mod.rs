@@ -8,6 +8,7 @@ mod duration;
 mod header;
 mod host;
 mod placeholder;
+mod policy;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -22,6 +23,11 @@ pub(crate) use host::{
     sni_domain, subnet, virtual_host, wildcard_domain,
 };
 pub(crate) use placeholder::placeholders;
+pub(crate) use policy::{
+    attribute, filled, http_url, is_template, jwks, lua, module_url, output_header, policy_path,
+    port_key, port_text, selector_key, selector_value, service_account, sha256, up_to_253,
+    up_to_256, up_to_2048,
+};
 
 use crate::yaml::quoted;
 

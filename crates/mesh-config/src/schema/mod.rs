@@ -10,12 +10,16 @@ mod check;
 mod core;
 mod destination_rule;
 mod document;
+mod extension;
 mod gateway;
 mod gateway_api;
 mod metadata;
+mod security;
+mod selector;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 mod workload;
 
@@ -132,18 +136,30 @@ pub fn of(kind: Kind) -> Option<&'static Shape> {
         Kind::DestinationRule => Some(&destination_rule::OBJECT),
         Kind::WorkloadGroup => Some(&workload::GROUP),
         Kind::WorkloadEntry => Some(&workload::ENTRY),
+        Kind::PeerAuthentication => Some(&security::PEER_AUTHENTICATION),
+        Kind::AuthorizationPolicy => Some(&security::AUTHORIZATION_POLICY),
+        Kind::RequestAuthentication => Some(&security::REQUEST_AUTHENTICATION),
+        Kind::Telemetry => Some(&telemetry::OBJECT),
         Kind::Namespace => Some(&core::NAMESPACE),
         Kind::Secret => Some(&core::SECRET),
         Kind::ConfigMap => Some(&core::CONFIG_MAP),
         Kind::ServiceEntry => Some(&service_entry::OBJECT),
         Kind::Sidecar => Some(&sidecar::OBJECT),
         Kind::GatewayApi(kind) => Some(gateway_api::of(kind)),
-        Kind::Inert(_) => None,
+        Kind::Inert(inert) => match (inert.group, inert.kind) {
+            ("extensions.istio.io", "TrafficExtension") => Some(&extension::TRAFFIC_EXTENSION),
+            ("extensions.istio.io", "WasmPlugin") => Some(&extension::WASM_PLUGIN),
+            ("networking.istio.io", "EnvoyFilter") => Some(&extension::ENVOY_FILTER),
+            ("networking.istio.io", "ProxyConfig") => Some(&extension::PROXY_CONFIG),
+            _ => None,
+        },
     }
 }
 
 // The words in which the tables are written.
 
+/// A text that must not be empty.
+const FILLED: Type = Type::Word(syntax("a text", rules::filled));
 const TEXTS: Type = Type::List(&Type::Text);
 const LABELS: Type = Type::Keyed(LABEL_KEY, &Type::Word(LABEL_VALUE));
 const PORT: Type = Type::Integer(1, 65_535);
