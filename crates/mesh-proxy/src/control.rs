@@ -8,6 +8,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod renewal;
+pub(crate) mod resolve;
 pub(crate) mod sockets;
 pub(crate) mod stream;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::cache::{Cache, Kept};
+use self::resolve::Resolver;
 use self::sockets::Sockets;
 use self::stream::{Event, Requests};
 use crate::metrics::Metrics;
@@ -72,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) readiness: Readiness,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lookup: resolve::Lookup,
 }
 
 /// The loop's state.
@@ -80,6 +83,7 @@ pub(crate) struct Control {
     client: DeltaClient,
     accepted: Accepted,
     linked: Linked,
+    resolver: Resolver,
     /// The stream, while it may be used.
     requests: Option<Requests>,
     /// Types that the control plane, or the disk, has said something about.
@@ -101,11 +105,13 @@ impl Control {
     pub(crate) fn new(parts: Parts, node: Node) -> Self {
         parts.readiness.expect(CONFIGURATION);
         let kept = parts.cache.load();
+        let resolver = Resolver::new(Arc::clone(&parts.lookup));
         let mut control = Self {
             parts,
             client: DeltaClient::new(node.clone()),
             accepted: Accepted::default(),
             linked: Linked::default(),
+            resolver,
             requests: None,
             answered: BTreeSet::new(),
             save: Save::default(),
@@ -134,6 +140,10 @@ impl Control {
                 Some(question) = questions.recv() => {
                     // Whoever asked may have gone.
                     _ = question.send(self.view());
+                }
+                Some(answer) = self.resolver.next() => {
+                    self.resolver.take(answer, &mut self.accepted);
+                    self.link(now());
                 }
                 () = sleep_until(wake) => self.on_time(),
             }
@@ -276,6 +286,7 @@ impl Control {
 
     /// Publishes a snapshot of all that is ready.
     fn link(&mut self, now: Instant) {
+        self.resolver.keep_in_step(&mut self.accepted);
         let Parts {
             sockets, context, ..
         } = &self.parts;

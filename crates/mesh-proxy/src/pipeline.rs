@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::exchange::{Exchange, Reply};
 use crate::fail::Fail;
 use crate::peer::Peer;
-use crate::snapshot::{Action, Cluster, Filter};
+use crate::snapshot::{Action, Cluster, Filter, Normalization};
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
 use crate::steps::{headers, intake, path, route, split};
@@ -42,8 +42,8 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         return Err(Fail::no_route());
     };
     let authority = intake::check(&mut head)?;
-    if http.normalize_path {
-        path::normalize(&mut head.uri)?;
+    if http.path != Normalization::default() {
+        path::normalize(&mut head.uri, http.path)?;
     }
     x.asked_for(&authority);
     // Before routing: what a client may not say must not steer either.
@@ -68,6 +68,16 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let name = split::pick(&forward.split, x.worker.id).ok_or_else(Fail::no_target)?;
     let clusters = &at.snapshot.clusters;
     let cluster = clusters.get(name).ok_or_else(|| x.missing(name))?;
+    let asked_for;
+    let cluster = match &cluster.dynamic {
+        None => cluster,
+        Some(dynamic) => {
+            let host = authority.to_str().unwrap_or_default();
+            let port = at.listener.address.port();
+            asked_for = dynamic.cluster(cluster, x.worker.id, host, port)?;
+            &asked_for
+        }
+    };
     x.chosen(cluster);
 
     let target = Target {

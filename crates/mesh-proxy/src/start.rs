@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::control::cache::Cache;
 use crate::control::sockets::{self, Places, Sockets};
-use crate::control::{Control, Freshness, Parts, renewal, stream};
+use crate::control::{Control, Freshness, Parts, renewal, resolve, stream};
 use crate::metrics::Metrics;
 use crate::runtime::Workers;
 use crate::settings::{Role, Settings, Sidecar};
@@ -184,6 +184,7 @@ pub async fn start(
         Task::spawn(|stop| spans.export(exporter, node, stop))
     });
     let parts = Parts {
+        lookup: resolve::system(),
         context: Context {
             identity: identity.clone(),
             workers: settings.workers,

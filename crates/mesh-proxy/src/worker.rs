@@ -268,6 +268,9 @@ impl Worker {
             for endpoint in &cluster.endpoints {
                 endpoint.state.sweep(self.id, now, generation);
             }
+            if let Some(dynamic) = &cluster.dynamic {
+                dynamic.sweep(self.id, now, generation);
+            }
         }
     }
 

@@ -20,6 +20,13 @@ pub use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http_protocol_options;
 pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 pub use envoy_types::pb::envoy::r#type::v3 as types;
+/// The dynamic forward proxy: hosts that are resolved as requests ask for them.
+pub mod dynamic_forward_proxy {
+    pub use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3 as cluster;
+    pub use envoy_types::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as common;
+    pub use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as filter;
+}
+
 pub use envoy_types::pb::google::protobuf;
 pub use envoy_types::pb::google::rpc;
 

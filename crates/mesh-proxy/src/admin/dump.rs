@@ -117,7 +117,9 @@ fn chains(chains: &FilterChains) -> Value {
         match &chain.filter {
             Filter::Http(http) => json!({
                 "serverName": name, "tls": tls, "protocol": "http", "routes": &*http.router.name,
-                "normalizePath": http.normalize_path,
+                "normalizePath": http.path.normalize,
+                "mergeSlashes": http.path.merge_slashes,
+                "unescapeSlashes": http.path.unescape_slashes,
             }),
             Filter::Tcp(proxy) => json!({
                 "serverName": name, "tls": tls, "protocol": "tcp", "to": targets(&proxy.split),
@@ -264,6 +266,8 @@ mod tests {
             {
                 "serverName": "web", "tls": false, "protocol": "http", "routes": "",
                 "normalizePath": false,
+                    "mergeSlashes": false,
+                    "unescapeSlashes": false,
             },
             {
                 "serverName": null, "tls": false, "protocol": "tcp",

@@ -67,6 +67,7 @@ impl Mesh {
             Metrics::register(&process.registry, identity, freshness.subscribe()).unwrap();
         let (publish, snapshots) = watch::channel(Arc::default());
         let parts = Parts {
+            lookup: resolve::system(),
             context: context(),
             sockets: Sockets::new(places, 2),
             cache: Cache::new(directory, &node().id),

@@ -1,18 +1,16 @@
 //! Clusters: an Envoy `Cluster` becomes a [`ClusterSpec`], and with its endpoints a [`Cluster`].
 
 mod options;
+mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_identity::Identity;
 use mesh_xds::envoy::cluster as pb;
-use mesh_xds::envoy::cluster::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, TransportSocketMatch,
-};
+use mesh_xds::envoy::cluster::cluster::{CommonLbConfig, EdsClusterConfig, TransportSocketMatch};
 use mesh_xds::envoy::core::Metadata;
 use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
-use mesh_xds::envoy::endpoint::ClusterLoadAssignment;
 use mesh_xds::envoy::protobuf::Struct;
 use mesh_xds::metadata;
 use mesh_xds::names::ClusterName;
@@ -21,7 +19,7 @@ use super::endpoint::{self, Assignment};
 use super::field::{At, Refusal, length, sort_fields};
 use super::transport::{self, Configurations};
 use super::{Balance, Cluster, ServiceName, UpstreamTls};
-use crate::upstream::ClusterState;
+use crate::upstream::{ClusterState, Dynamic};
 
 /// The key of a cluster's HTTP options.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -52,6 +50,41 @@ pub enum Source {
     Static(Arc<Assignment>),
     /// A resource of EDS with this name.
     Eds(String),
+    /// All addresses of its endpoints' names.
+    Dns(Arc<Names>),
+    /// The host of each request.
+    Dynamic {
+        /// How many hosts each worker keeps.
+        most: usize,
+        /// The endpoints that it has beforehand.
+        nothing: Arc<Assignment>,
+    },
+}
+
+/// Endpoints whose names are resolved again and again.
+#[derive(Debug)]
+pub struct Names {
+    /// By their names.
+    pub assignment: Arc<Assignment>,
+    /// How long an answer is taken for true.
+    pub refresh: Duration,
+    /// Which addresses are used.
+    pub family: Family,
+}
+
+/// Which of a name's addresses are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Those of IPv4.
+    V4Only,
+    /// Those of IPv6.
+    V6Only,
+    /// Those of IPv4 if there are any.
+    V4Preferred,
+    /// Those of IPv6 if there are any.
+    V6Preferred,
+    /// Every one.
+    All,
 }
 
 #[derive(Debug)]
@@ -83,12 +116,13 @@ pub(super) fn compile(
         takes {
             name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, circuit_breakers,
             http2_protocol_options, typed_extension_protocol_options, common_lb_config, transport_socket,
-            transport_socket_matches, metadata, cluster_discovery_type, lb_config,
+            transport_socket_matches, metadata, cluster_discovery_type, lb_config, dns_lookup_family,
+            dns_refresh_rate,
         }
-        // Names for statistics; how names are resolved and how long warming takes, where nothing is
-        // resolved and nothing warms.
+        // Names for statistics; details of when names are resolved again, which the resolver of this machine
+        // hides; how long warming takes, where nothing warms.
         ignores {
-            alt_stat_name, stats_matcher, track_cluster_stats, dns_lookup_family, dns_refresh_rate, dns_jitter,
+            alt_stat_name, stats_matcher, track_cluster_stats, dns_jitter,
             dns_failure_refresh_rate, respect_dns_ttl, wait_for_warm_on_init, cleanup_interval,
         }
         refuses {
@@ -137,17 +171,17 @@ pub(super) fn compile(
     }
     let mut spec = ClusterSpec {
         name: name.as_str().into(),
-        source: match discovery_type(at, cluster_discovery_type.as_ref())? {
-            DiscoveryType::Eds if load_assignment.is_some() => {
-                return Err(at
-                    .field("load_assignment")
-                    .refuse("does not go with type EDS"));
-            }
-            DiscoveryType::Eds => {
-                Source::Eds(assignment_name(at, name, eds_cluster_config.as_ref())?)
-            }
-            _ => Source::Static(static_assignment(at, load_assignment.as_ref())?),
-        },
+        source: source::compile(
+            at,
+            &source::Given {
+                name,
+                kind: cluster_discovery_type.as_ref(),
+                eds: eds_cluster_config.as_ref(),
+                assignment: load_assignment.as_ref(),
+                refresh: dns_refresh_rate.as_ref(),
+                family: *dns_lookup_family,
+            },
+        )?,
         http2,
         service: Arc::new(service(name, metadata.as_ref())),
         balance: options::balance(at, *lb_policy, lb_config.as_ref())?,
@@ -207,32 +241,14 @@ pub(super) fn build(
             || Arc::new(ClusterState::new(workers)),
             |previous| Arc::clone(&previous.state),
         ),
+        dynamic: match spec.source {
+            Source::Dynamic { most, .. } => {
+                let tls = spec.transport_to(None).cloned();
+                Some(Arc::new(Dynamic::new(workers, most, tls)))
+            }
+            Source::Static(_) | Source::Eds(_) | Source::Dns(_) => None,
+        },
     }
-}
-
-/// `Eds` or `Static`.
-fn discovery_type(
-    at: &At<'_>,
-    discovery: Option<&ClusterDiscoveryType>,
-) -> Result<DiscoveryType, Refusal> {
-    let kind = match discovery {
-        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).ok(),
-        Some(ClusterDiscoveryType::ClusterType(_)) => {
-            return Err(at.field("cluster_type").unsupported());
-        }
-        None => Some(DiscoveryType::Static),
-    };
-    kind.filter(|kind| [DiscoveryType::Static, DiscoveryType::Eds].contains(kind))
-        .ok_or_else(|| at.field("type").refuse("only STATIC and EDS are supported"))
-}
-
-fn static_assignment(
-    at: &At<'_>,
-    message: Option<&ClusterLoadAssignment>,
-) -> Result<Arc<Assignment>, Refusal> {
-    let at = at.field("load_assignment");
-    let message = message.ok_or_else(|| at.refuse("is missing"))?;
-    endpoint::compile(&at, message).map(Arc::new)
 }
 
 /// The name of the resource that has the endpoints.

@@ -74,6 +74,8 @@ pub struct Accepted {
     pub listeners: BTreeMap<String, Held<ListenerSpec>>,
     /// By name.
     pub routes: BTreeMap<String, Held<RouteSpec>>,
+    /// What the names of clusters have turned out to be, by cluster.
+    pub resolved: BTreeMap<String, Arc<Assignment>>,
     /// Until another version is accepted, or the resource is gone.
     pub refused: BTreeMap<(ResourceType, String), Refused>,
 }
@@ -156,7 +158,7 @@ impl Accepted {
             .values()
             .filter_map(|held| match &held.spec.source {
                 Source::Eds(name) => Some(name.clone()),
-                Source::Static(_) => None,
+                Source::Static(_) | Source::Dns(_) | Source::Dynamic { .. } => None,
             });
         eds.collect()
     }

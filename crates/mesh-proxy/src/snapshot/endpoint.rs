@@ -1,7 +1,7 @@
 //! Load assignments: an Envoy `ClusterLoadAssignment` becomes the endpoints of a cluster.
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_xds::envoy::core::address::Address as AddressForm;
@@ -24,7 +24,7 @@ pub struct Assignment {
 }
 
 /// One endpoint of an [`Assignment`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndpointSpec {
     /// `host:port`, with brackets around an IPv6 address.
     pub address: Arc<str>,
@@ -32,6 +32,30 @@ pub struct EndpointSpec {
     pub workload: Arc<Workload>,
     /// What a cluster's transport socket matches look at.
     metadata: Option<Metadata>,
+}
+
+impl Assignment {
+    /// The same with each endpoint at all addresses that its name has; what is not among them keeps its name.
+    #[must_use]
+    pub fn resolved(&self, addresses: &BTreeMap<Arc<str>, Vec<SocketAddr>>) -> Self {
+        let mut taken = HashSet::new();
+        let mut endpoints = Vec::new();
+        for endpoint in &self.endpoints {
+            let found = addresses.get(&endpoint.address);
+            let found = found.map(|found| found.iter().map(|a| a.to_string().into()).collect());
+            let found: Vec<Arc<str>> = found.unwrap_or_else(|| vec![Arc::clone(&endpoint.address)]);
+            // Two names may have an address in common.
+            for address in found {
+                if taken.insert(Arc::clone(&address)) {
+                    endpoints.push(EndpointSpec {
+                        address,
+                        ..endpoint.clone()
+                    });
+                }
+            }
+        }
+        Self { endpoints }
+    }
 }
 
 /// Reads a load assignment.

@@ -147,6 +147,13 @@ impl Linker<'_> {
             let spec = &held.spec;
             let assignment = match &spec.source {
                 Source::Static(assignment) => Some(assignment),
+                Source::Dns(names) => Some(
+                    self.accepted
+                        .resolved
+                        .get(&*spec.name)
+                        .unwrap_or(&names.assignment),
+                ),
+                Source::Dynamic { nothing, .. } => Some(nothing),
                 Source::Eds(name) => self.accepted.endpoints.get(name).map(|held| &held.spec),
             };
             let before = self.before.clusters.get(&spec.name);

@@ -214,7 +214,7 @@ pub(super) fn build(
                 };
                 Filter::Http(Http {
                     router,
-                    normalize_path: manager.normalize_path,
+                    path: manager.path,
                 })
             }
             FilterSpec::Tcp(proxy) => Filter::Tcp(Arc::clone(proxy)),

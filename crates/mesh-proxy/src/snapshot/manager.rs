@@ -3,27 +3,28 @@
 //! All that is taken of Envoy's many settings is where the routes come from and whether paths are normalised.
 //! Whatever else would change behaviour is refused by name.
 
+use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig as DynamicFilter;
 use mesh_xds::envoy::http_connection_manager as http;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
-    CodecType, RouteSpecifier,
+    CodecType, PathWithEscapedSlashesAction, RouteSpecifier,
 };
 use mesh_xds::envoy::http_connection_manager::http_filter::ConfigType;
 use mesh_xds::envoy::protobuf::BoolValue;
 use mesh_xds::envoy::router::Router as RouterFilter;
 use prost::Name;
 
-use super::Router;
 use super::cluster::from_stream;
 use super::field::{At, Refusal, is_set, must_be_unlimited, sort_fields, unpack};
 use super::route::{self, RouteSpec};
+use super::{Normalization, Router};
 
 /// What a connection manager says.
 #[derive(Debug)]
 pub(super) struct Manager {
     /// Where its routes come from.
     pub(super) routes: Routes,
-    /// Whether paths are brought into their normal form before anybody reads them.
-    pub(super) normalize_path: bool,
+    /// How paths are brought into their normal form before anybody reads them.
+    pub(super) path: Normalization,
 }
 
 /// Where a chain's routes come from.
@@ -46,7 +47,8 @@ pub(super) fn compile<'r>(
     sort_fields!(at, message => HttpConnectionManager {
         takes {
             codec_type, http_filters, stream_idle_timeout, request_timeout, request_headers_timeout,
-            normalize_path, generate_request_id, internal_address_config, route_specifier,
+            normalize_path, generate_request_id, internal_address_config, route_specifier, merge_slashes,
+            path_with_escaped_slashes_action,
         }
         // Names for statistics. That the peer's address is the client's, and what is done about it, follows
         // from where the listener stands: see `edge` of [`Listener`].
@@ -61,7 +63,7 @@ pub(super) fn compile<'r>(
             skip_xff_append, via, preserve_external_request_id, always_set_request_id_in_response,
             forward_client_cert_details, set_current_client_cert_details, forward_client_cert_matcher,
             proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6, upgrade_configs,
-            merge_slashes, path_with_escaped_slashes_action, request_id_extension, local_reply_config,
+            request_id_extension, local_reply_config,
             strip_matching_host_port, stream_error_on_invalid_http_message, path_normalization_options,
             strip_trailing_host_dot, proxy_status_config, typed_header_validation_config,
             append_x_forwarded_port, append_local_overload, add_proxy_protocol_connection_state,
@@ -110,7 +112,11 @@ pub(super) fn compile<'r>(
     };
     Ok(Manager {
         routes,
-        normalize_path: *normalize_path == Some(BoolValue { value: true }),
+        path: Normalization {
+            normalize: *normalize_path == Some(BoolValue { value: true }),
+            unescape_slashes: unescapes_slashes(at, *path_with_escaped_slashes_action)?,
+            merge_slashes: *merge_slashes,
+        },
     })
 }
 
@@ -126,6 +132,9 @@ fn http_filters_of(at: &At<'_>, filters: &[http::HttpFilter]) -> Result<(), Refu
                     return Err(at.refuse("the router must be the last filter, and on"));
                 }
             }
+            // What a dynamic forward proxy's cluster needs in Envoy; ours needs no filter.
+            Some(ConfigType::TypedConfig(any))
+                if any.type_url == DynamicFilter::type_url() && !is_last => {}
             _ if !is_last && (filter.disabled || filter.is_optional) => {}
             _ => return Err(at.refuse(format!("the filter {:?} is not supported", filter.name))),
         }
@@ -134,6 +143,18 @@ fn http_filters_of(at: &At<'_>, filters: &[http::HttpFilter]) -> Result<(), Refu
         return Err(at.field("http_filters").refuse("must end with the router"));
     }
     Ok(())
+}
+
+/// Whether `%2F` and `%5C` are taken for the slashes that they encode.
+fn unescapes_slashes(at: &At<'_>, action: i32) -> Result<bool, Refusal> {
+    use PathWithEscapedSlashesAction as Do;
+    match Do::try_from(action) {
+        Ok(Do::ImplementationSpecificDefault | Do::KeepUnchanged) => Ok(false),
+        Ok(Do::UnescapeAndForward) => Ok(true),
+        _ => Err(at
+            .field("path_with_escaped_slashes_action")
+            .refuse("must be KEEP_UNCHANGED or UNESCAPE_AND_FORWARD")),
+    }
 }
 
 fn router_filter(at: &At<'_>, message: &RouterFilter) -> Result<(), Refusal> {

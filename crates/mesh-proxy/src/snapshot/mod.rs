@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use mesh_xds::Workload;
 
-use crate::upstream::{ClusterState, EndpointState};
+use crate::upstream::{ClusterState, Dynamic, EndpointState};
 
 /// Everything a request needs to know.
 #[derive(Debug, Default)]
@@ -147,8 +147,8 @@ pub struct Http {
     /// Its routes: an RDS name resolved at compile time. A route configuration that has not come yet answers
     /// 404 NR.
     pub router: Arc<Router>,
-    /// Whether paths are brought into their normal form (Envoy's `normalize_path`) before anybody reads them.
-    pub normalize_path: bool,
+    /// How paths are brought into their normal form before anybody reads them.
+    pub path: Normalization,
 }
 
 /// Where the sessions of a filter chain go.
@@ -320,8 +320,19 @@ impl Split {
     }
 }
 
+/// Which spellings of a path are made one. Nothing is done by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Normalization {
+    /// RFC 3986's normal form (Envoy's `normalize_path`).
+    pub normalize: bool,
+    /// `%2F` and `%5C` are the slashes that they encode (`path_with_escaped_slashes_action`).
+    pub unescape_slashes: bool,
+    /// Several slashes in a row are one (`merge_slashes`).
+    pub merge_slashes: bool,
+}
+
 /// Endpoints that offer one thing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     /// Its xDS name.
     pub name: Arc<str>,
@@ -337,6 +348,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Live state.
     pub state: Arc<ClusterState>,
+    /// The endpoint is the host of each request; there are no others then.
+    pub dynamic: Option<Arc<Dynamic>>,
 }
 
 /// `destination_service`, `_name` and `_namespace`.

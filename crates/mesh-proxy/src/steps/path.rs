@@ -1,30 +1,47 @@
 //! One spelling of each path, so that routes, policies and the application read the same.
 //!
 //! This is Envoy's `normalize_path`, which Istio's default (`pathNormalization: BASE`) turns on: RFC 3986
-//! section 6.2.2, and backslashes as the slashes that some applications take them for. What stays as it came:
-//! repeated slashes, and `%2F` and `%5C`, which are data.
+//! section 6.2.2, and backslashes as the slashes that some applications take them for. Only where it is asked for,
+//! repeated slashes become one (`MERGE_SLASHES`), and `%2F` and `%5C`, which are data otherwise, become slashes
+//! first (`DECODE_AND_MERGE_SLASHES`).
 
 use std::borrow::Cow;
 
 use http::{StatusCode, Uri};
 
 use crate::fail::Fail;
+use crate::snapshot::Normalization;
 
 const NO_NORMAL_FORM: &str =
     "the request's path has no normal form: send a percent sign that encodes nothing as %25";
 
 /// Brings the path of a target in origin form into its normal form; the query stays. A path that is normal costs
 /// a look at its bytes.
-pub(crate) fn normalize(target: &mut Uri) -> Result<(), Fail> {
+pub(crate) fn normalize(target: &mut Uri, how: Normalization) -> Result<(), Fail> {
     let path = target.path();
-    if is_normal(path.as_bytes()) {
+    if !path.starts_with('/') {
         return Ok(());
     }
-    let decoded = decode_unreserved(path)?;
-    let mut normal = remove_dot_segments(&decoded);
-    if !is_normal(normal.as_bytes()) {
+    let unescaped = match how.unescape_slashes {
+        true => unescape_slashes(path),
+        false => Cow::Borrowed(path),
+    };
+    let is_done = !how.normalize || is_normal(unescaped.as_bytes());
+    let is_merged = !how.merge_slashes || !unescaped.contains("//");
+    if is_done && is_merged && matches!(unescaped, Cow::Borrowed(_)) {
+        return Ok(());
+    }
+    let mut normal = if is_done {
+        unescaped.into_owned()
+    } else {
+        remove_dot_segments(&decode_unreserved(&unescaped)?)
+    };
+    if how.normalize && !is_normal(normal.as_bytes()) {
         // A percent sign that encoded nothing now stands before digits: the next reader would see another path.
         return Err(bad(NO_NORMAL_FORM));
+    }
+    if how.merge_slashes {
+        merge_slashes(&mut normal);
     }
     if let Some(query) = target.query() {
         normal.push('?');
@@ -32,6 +49,37 @@ pub(crate) fn normalize(target: &mut Uri) -> Result<(), Fail> {
     }
     *target = normal.parse().map_err(|_| bad(NO_NORMAL_FORM))?;
     Ok(())
+}
+
+/// `%2F` and `%5C` are the slashes that they encode.
+fn unescape_slashes(path: &str) -> Cow<'_, str> {
+    let is_slash = |part: &str| matches!(encoded(part.as_bytes()), Some(b'/' | b'\\'));
+    if !path.split('%').skip(1).any(is_slash) {
+        return Cow::Borrowed(path);
+    }
+    let mut parts = path.split('%');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if is_slash(part) {
+            // A backslash is another way to write a slash in a path.
+            plain.push('/');
+            plain.push_str(&part[2..]);
+        } else {
+            plain.push('%');
+            plain.push_str(part);
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// Several slashes in a row are one.
+fn merge_slashes(path: &mut String) {
+    let mut before = ' ';
+    path.retain(|now| {
+        let is_repeated = now == '/' && before == '/';
+        before = now;
+        !is_repeated
+    });
 }
 
 /// Whether nothing would change.
@@ -127,9 +175,47 @@ fn remove_dot_segments(path: &str) -> String {
 mod tests {
     use super::*;
 
+    const BASE: Normalization = Normalization {
+        normalize: true,
+        unescape_slashes: false,
+        merge_slashes: false,
+    };
+
+    #[test]
+    fn slashes_are_merged_and_decoded_where_that_is_asked_for() {
+        let spelled = |given: &str, how: Normalization| {
+            let mut target: Uri = given.parse().expect("a target");
+            normalize(&mut target, how).map_err(|fail| fail.status)?;
+            Ok::<_, StatusCode>(target.to_string())
+        };
+        let merge = Normalization {
+            merge_slashes: true,
+            ..BASE
+        };
+        let decode = Normalization {
+            unescape_slashes: true,
+            ..merge
+        };
+        for (given, merged, decoded) in [
+            ("/a//b///c?x=//y", "/a/b/c?x=//y", "/a/b/c?x=//y"),
+            ("//", "/", "/"),
+            ("/a%2Fb", "/a%2Fb", "/a/b"),
+            ("/a%2f%2F%5cb", "/a%2f%2F%5cb", "/a/b"),
+            ("/a%2f..%2fadmin", "/a%2f..%2fadmin", "/admin"),
+            ("/a%252Fb", "/a%252Fb", "/a%252Fb"),
+        ] {
+            assert_eq!(spelled(given, merge).as_deref(), Ok(merged), "{given}");
+            assert_eq!(spelled(given, decode).as_deref(), Ok(decoded), "{given}");
+            assert_eq!(
+                spelled(given, Normalization::default()).as_deref(),
+                Ok(given)
+            );
+        }
+    }
+
     fn normal(target: &str) -> Result<String, StatusCode> {
         let mut target: Uri = target.parse().expect("a target");
-        normalize(&mut target).map_err(|fail| fail.status)?;
+        normalize(&mut target, BASE).map_err(|fail| fail.status)?;
         Ok(target.to_string())
     }
 

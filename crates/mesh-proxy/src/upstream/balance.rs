@@ -71,6 +71,7 @@ mod tests {
             http2: false,
             connect_timeout: Duration::from_secs(1),
             state: Arc::new(ClusterState::new(1)),
+            dynamic: None,
         }
     }
 

@@ -11,6 +11,7 @@
 pub(crate) mod balance;
 mod body;
 mod connect;
+mod dynamic;
 mod pool;
 mod send;
 
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 pub(crate) use body::{Meter, Outgoing};
 pub(crate) use connect::connect_session;
+pub use dynamic::Dynamic;
 pub(crate) use pool::Lease;
 pub(crate) use send::{Call, send};
 

@@ -10,8 +10,8 @@ use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
     Action, Balance, Cluster, Direction, Endpoint, Filter, FilterChain, FilterChains, Forward,
-    Http, Listener, PathMatcher, PeerDirectory, Route, RouteMatcher, Router, ServiceName, Snapshot,
-    Split, TcpProxy, UpstreamTls, VirtualHost,
+    Http, Listener, Normalization, PathMatcher, PeerDirectory, Route, RouteMatcher, Router,
+    ServiceName, Snapshot, Split, TcpProxy, UpstreamTls, VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::upstream::{ClusterState, EndpointState};
@@ -205,7 +205,10 @@ impl Setup {
         let filter = self.tcp.map_or(
             Filter::Http(Http {
                 router,
-                normalize_path: true,
+                path: Normalization {
+                    normalize: true,
+                    ..Normalization::default()
+                },
             }),
             Filter::Tcp,
         );
@@ -299,6 +302,7 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Arc<Endpoint>>) -> Cluster {
         http2: false,
         connect_timeout: Duration::from_secs(5),
         state: Arc::new(ClusterState::new(2)),
+        dynamic: None,
     }
 }
 

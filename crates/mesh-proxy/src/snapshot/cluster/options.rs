@@ -45,7 +45,8 @@ pub(super) fn balance(
     }
     match LbPolicy::try_from(policy) {
         Ok(LbPolicy::RoundRobin) => Ok(Balance::RoundRobin),
-        Ok(LbPolicy::LeastRequest) => Ok(Balance::LeastRequest),
+        // That of clusters that know their endpoints by themselves; each has one, then.
+        Ok(LbPolicy::LeastRequest | LbPolicy::ClusterProvided) => Ok(Balance::LeastRequest),
         Ok(LbPolicy::Random) => Ok(Balance::Random),
         _ => Err(at
             .field("lb_policy")

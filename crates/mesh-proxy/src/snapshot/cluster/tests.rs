@@ -1,4 +1,6 @@
-use mesh_xds::envoy::cluster::cluster::LbPolicy;
+use mesh_xds::envoy::cluster::cluster::{
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbPolicy,
+};
 use mesh_xds::envoy::core::Http2ProtocolOptions;
 use mesh_xds::envoy::http_protocol_options::HttpProtocolOptions;
 use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
@@ -79,8 +81,33 @@ fn endpoints_come_from_the_named_assignment_or_the_cluster_itself() {
         Source::Static(assignment) => {
             assert_eq!(&*assignment.endpoints[0].address, "127.0.0.1:8080");
         }
-        Source::Eds(name) => panic!("EDS {name}"),
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn names_are_resolved_as_the_type_says() {
+    let mut message = static_cluster("outbound|80||api.example.com", 80);
+    let kind = |kind: DiscoveryType| Some(ClusterDiscoveryType::Type(kind as i32));
+    message.cluster_discovery_type = kind(DiscoveryType::LogicalDns);
+    assert!(matches!(read(&message).unwrap().source, Source::Static(_)));
+    message.cluster_discovery_type = kind(DiscoveryType::StrictDns);
+    message.dns_lookup_family = DnsLookupFamily::V4Preferred as i32;
+    let Source::Dns(names) = read(&message).unwrap().source else {
+        panic!("it is resolved")
+    };
+    assert_eq!(names.family, Family::V4Preferred);
+    assert_eq!(names.refresh, Duration::from_secs(5));
+    let found = [(
+        names.assignment.endpoints[0].address.clone(),
+        vec![
+            "10.0.0.1:80".parse().unwrap(),
+            "10.0.0.2:80".parse().unwrap(),
+        ],
+    )];
+    let resolved = names.assignment.resolved(&found.into());
+    let addresses: Vec<_> = resolved.endpoints.iter().map(|e| &*e.address).collect();
+    assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2:80"]);
 }
 
 #[test]
@@ -207,7 +234,7 @@ fn limits_that_are_none_are_accepted() {
 fn what_is_not_supported_is_refused_by_name() {
     let kind = |kind: DiscoveryType| Some(ClusterDiscoveryType::Type(kind as i32));
     assert_eq!(
-        refused(|m| m.cluster_discovery_type = kind(DiscoveryType::StrictDns)),
+        refused(|m| m.cluster_discovery_type = kind(DiscoveryType::OriginalDst)),
         "type"
     );
     assert_eq!(

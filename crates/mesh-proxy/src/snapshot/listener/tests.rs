@@ -315,7 +315,10 @@ fn connection_managers_are_refused_by_name_too() {
         refused_manager(|m| m.access_log.push(Default::default())),
         "access_log"
     );
-    assert_eq!(refused_manager(|m| m.merge_slashes = true), "merge_slashes");
+    assert_eq!(
+        refused_manager(|m| m.proxy_100_continue = true),
+        "proxy_100_continue"
+    );
     assert_eq!(
         refused_manager(|m| m.upgrade_configs.push(Default::default())),
         "upgrade_configs"
