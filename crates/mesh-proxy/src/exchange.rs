@@ -4,7 +4,7 @@
 //! vanished, it updates the metrics once and writes one access-log line; nobody else does.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -19,6 +19,7 @@ use crate::fail::{Fail, Flag, Flags};
 use crate::grpc;
 use crate::peer::{Peer, Progress, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
+use crate::steps::cors::Grant;
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
 use crate::telemetry::{AccessLog, Carried, Ends, Facts, Measures, Span};
 use crate::upstream::{Lease, Meter, Outgoing};
@@ -51,6 +52,8 @@ pub(crate) struct Exchange {
     service: Option<Arc<ServiceName>>,
     endpoint: Option<Arc<Endpoint>>,
     lease: Option<Lease>,
+    /// The page of another origin that may read the answer.
+    grant: Option<Box<Grant>>,
     code: u16,
     grpc_status: Option<u8>,
     flags: Flags,
@@ -66,7 +69,7 @@ pub(crate) enum Reply {
     /// An endpoint.
     Upstream(Response<Incoming>),
     /// The route itself.
-    Direct(StatusCode, Bytes),
+    Own(Response<Bytes>),
 }
 
 impl Exchange {
@@ -91,6 +94,7 @@ impl Exchange {
             service: None,
             endpoint: None,
             lease: None,
+            grant: None,
             // Until there is an answer: if the exchange ends here, the client went away.
             code: 0,
             grpc_status: None,
@@ -178,6 +182,21 @@ impl Exchange {
         }
     }
 
+    /// Lets the page of another origin read the answer, whatever it is.
+    pub(crate) fn grant(&mut self, grant: Option<Box<Grant>>) {
+        self.grant = grant;
+    }
+
+    /// Who is asked, as far as that has been decided.
+    pub(crate) fn upstream(&self) -> (Option<&Cluster>, Option<&Endpoint>) {
+        (self.cluster.as_deref(), self.endpoint.as_deref())
+    }
+
+    /// How long ago the request began.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(crate) fn answered_by(&mut self, lease: Lease) {
         self.lease = Some(lease);
     }
@@ -190,15 +209,17 @@ impl Exchange {
                 let (head, body) = response.into_parts();
                 self.answer(Response::from_parts(head, ()), Content::upstream(body))
             }
-            Reply::Direct(status, body) => {
-                let mut response = Response::new(());
-                *response.status_mut() = status;
-                if !body.is_empty() {
-                    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
-                }
-                self.answer(response, Content::Own(body))
-            }
+            Reply::Own(response) => self.own(response),
         }
+    }
+
+    /// A body that nobody has named the type of is text.
+    fn own(self: Box<Self>, response: Response<Bytes>) -> Response<Answer> {
+        let (mut head, body) = response.into_parts();
+        if !body.is_empty() {
+            head.headers.entry(header::CONTENT_TYPE).or_insert(TEXT);
+        }
+        self.answer(Response::from_parts(head, ()), Content::Own(body))
     }
 
     /// Answers with a failure: flag, one sentence, and what to do.
@@ -235,7 +256,14 @@ impl Exchange {
         self.answer(response, Content::Own((sentence + "\n").into()))
     }
 
-    fn answer(mut self: Box<Self>, response: Response<()>, content: Content) -> Response<Answer> {
+    fn answer(
+        mut self: Box<Self>,
+        mut response: Response<()>,
+        content: Content,
+    ) -> Response<Answer> {
+        if let Some(grant) = self.grant.take() {
+            grant.tell(response.headers_mut());
+        }
         let status = response.status();
         self.code = status.as_u16();
         if self.grpc {

@@ -16,7 +16,7 @@ use crate::peer::Peer;
 use crate::snapshot::{Action, Cluster, Filter, Normalization};
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
-use crate::steps::{headers, intake, path, route, split};
+use crate::steps::{cors, edit, headers, intake, path, rewrite, route, split};
 use crate::upstream::{self, Call, Outgoing, balance};
 use crate::worker::Worker;
 
@@ -41,7 +41,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         // Connections are placed by what they speak.
         return Err(Fail::no_route());
     };
-    let authority = intake::check(&mut head)?;
+    let mut authority = intake::check(&mut head)?;
     if http.path != Normalization::default() {
         path::normalize(&mut head.uri, http.path)?;
     }
@@ -62,10 +62,28 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     x.routed(host, route);
     let forward = match &route.action {
         Action::Forward(forward) => forward,
-        Action::Direct { status, body } => return Ok(Reply::Direct(*status, body.clone())),
+        Action::Direct { status, body } => {
+            let mut response = Response::new(body.clone());
+            *response.status_mut() = *status;
+            edit::own(x, route, &head, &authority, &mut response);
+            return Ok(Reply::Own(response));
+        }
+        Action::Redirect(redirect) => {
+            let mut response = rewrite::redirect(redirect, question.scheme, &authority, &head.uri)?;
+            edit::own(x, route, &head, &authority, &mut response);
+            return Ok(Reply::Own(response));
+        }
     };
+    if let Some(policy) = &forward.cors {
+        let verdict = cors::check(policy, &head);
+        x.grant(verdict.grant);
+        if let Some(answer) = verdict.answer {
+            return Ok(Reply::Own(answer));
+        }
+    }
 
-    let name = split::pick(&forward.split, x.worker.id).ok_or_else(Fail::no_target)?;
+    let place = split::place(&forward.split, x.worker.id).ok_or_else(Fail::no_target)?;
+    let (name, _) = &forward.split.targets[place];
     let clusters = &at.snapshot.clusters;
     let cluster = clusters.get(name).ok_or_else(|| x.missing(name))?;
     let asked_for;
@@ -79,6 +97,11 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         }
     };
     x.chosen(cluster);
+    let later = edit::Later::bind(route, forward, place, &head, &authority);
+    if let Some(changes) = &forward.changes {
+        edit::request(changes, place, x, route, &mut head, &authority);
+        rewrite::request(changes, place, &mut head, &mut authority)?;
+    }
 
     let target = Target {
         authority,
@@ -87,6 +110,9 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let request = Request::from_parts(head, body);
     let mut response = attempts(x, cluster, forward.retries, &target, request).await?;
     headers::response(&mut response)?;
+    if let Some(later) = later {
+        later.response(x, route, &mut response);
+    }
     Ok(Reply::Upstream(response))
 }
 

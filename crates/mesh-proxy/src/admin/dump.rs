@@ -190,9 +190,20 @@ fn route(route: &Route) -> Value {
             conditions.insert("path".into(), json!(value));
             conditions.insert("ignoreCase".into(), json!(ignore_case));
         }
+        PathMatcher::Segments { value, ignore_case } => {
+            conditions.insert("pathSeparatedPrefix".into(), json!(value));
+            conditions.insert("ignoreCase".into(), json!(ignore_case));
+        }
         PathMatcher::Regex(regex) => {
             conditions.insert("regex".into(), json!(regex.as_str()));
         }
+    }
+    let query = route.matcher.query.iter().map(
+        |query| json!({"name": query.name, "value": value(&query.value), "absent": query.absent}),
+    );
+    let query: Vec<Value> = query.collect();
+    if !query.is_empty() {
+        conditions.insert("query".into(), Value::Array(query));
     }
     let headers: Vec<Value> = route.matcher.headers.iter().map(header).collect();
     if !headers.is_empty() {
@@ -205,8 +216,21 @@ fn route(route: &Route) -> Value {
         Action::Direct { status, body } => {
             json!({"status": status.as_u16(), "body": String::from_utf8_lossy(body)})
         }
+        Action::Redirect(redirect) => {
+            json!({"status": redirect.status.as_u16(), "redirect": format!("{redirect:?}")})
+        }
     };
-    json!({"name": &*route.name, "match": conditions, "action": action})
+    let changes = match &route.action {
+        Action::Forward(forward) if forward.changes.is_some() || forward.cors.is_some() => {
+            json!({"requests": format!("{:?}", forward.changes), "cors": format!("{:?}", forward.cors)})
+        }
+        _ => Value::Null,
+    };
+    let mut route = json!({"name": &*route.name, "match": conditions, "action": action});
+    if !changes.is_null() {
+        route["changes"] = changes;
+    }
+    route
 }
 
 fn targets(split: &Split) -> Value {
@@ -223,15 +247,24 @@ fn header(header: &HeaderMatcher) -> Value {
         HeaderName::Path => ":path",
         HeaderName::Field(name) => name.as_str(),
     };
-    let (how, value) = match &header.value {
+    let (how, value) = condition(&header.value);
+    json!({"name": name, how: value, "not": header.invert})
+}
+
+fn value(matcher: &ValueMatcher) -> Value {
+    let (how, value) = condition(matcher);
+    json!({how: value})
+}
+
+fn condition(matcher: &ValueMatcher) -> (&'static str, Value) {
+    match matcher {
         ValueMatcher::Present => ("present", json!(true)),
         ValueMatcher::Exact(value) => ("exact", json!(value)),
         ValueMatcher::Prefix(value) => ("prefix", json!(value)),
         ValueMatcher::Suffix(value) => ("suffix", json!(value)),
         ValueMatcher::Contains(value) => ("contains", json!(value)),
         ValueMatcher::Regex(regex) => ("regex", json!(regex.as_str())),
-    };
-    json!({"name": name, how: value, "not": header.invert})
+    }
 }
 
 fn workload(workload: &Workload) -> Value {

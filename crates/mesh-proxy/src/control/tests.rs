@@ -206,7 +206,7 @@ fn targets(snapshot: &Snapshot) -> Vec<String> {
             .iter()
             .map(|(name, _)| name.to_string())
             .collect(),
-        Action::Direct { .. } => vec![],
+        Action::Direct { .. } | Action::Redirect(_) => vec![],
     });
     names.collect()
 }

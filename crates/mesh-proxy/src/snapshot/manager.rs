@@ -3,6 +3,7 @@
 //! All that is taken of Envoy's many settings is where the routes come from and whether paths are normalised.
 //! Whatever else would change behaviour is refused by name.
 
+use mesh_xds::envoy::cors::Cors;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig as DynamicFilter;
 use mesh_xds::envoy::http_connection_manager as http;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
@@ -120,7 +121,7 @@ pub(super) fn compile<'r>(
     })
 }
 
-/// Only the router is a filter that we know; others may be passed over where they allow it.
+/// The router, and the filters that routes speak to, are known; others may be passed over where they allow it.
 fn http_filters_of(at: &At<'_>, filters: &[http::HttpFilter]) -> Result<(), Refusal> {
     for (i, filter) in filters.iter().enumerate() {
         let at = at.item("http_filters", i);
@@ -135,6 +136,8 @@ fn http_filters_of(at: &At<'_>, filters: &[http::HttpFilter]) -> Result<(), Refu
             // What a dynamic forward proxy's cluster needs in Envoy; ours needs no filter.
             Some(ConfigType::TypedConfig(any))
                 if any.type_url == DynamicFilter::type_url() && !is_last => {}
+            // What it does is said by each route.
+            Some(ConfigType::TypedConfig(any)) if any.type_url == Cors::type_url() && !is_last => {}
             _ if !is_last && (filter.disabled || filter.is_optional) => {}
             _ => return Err(at.refuse(format!("the filter {:?} is not supported", filter.name))),
         }

@@ -6,20 +6,21 @@ use mesh_xds::envoy::matcher as types;
 use mesh_xds::envoy::matcher::string_matcher::MatchPattern;
 use mesh_xds::envoy::route as pb;
 use mesh_xds::envoy::route::header_matcher::HeaderMatchSpecifier;
+use mesh_xds::envoy::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use mesh_xds::envoy::route::route_match::PathSpecifier;
 use regex::Regex;
 
 use super::field::{At, Refusal, sort_fields};
-use super::{HeaderMatcher, HeaderName, PathMatcher, RouteMatcher, ValueMatcher};
+use super::{HeaderMatcher, HeaderName, PathMatcher, QueryMatcher, RouteMatcher, ValueMatcher};
 
 /// Reads a route's conditions.
 pub(super) fn route(at: &At<'_>, message: &pb::RouteMatch) -> Result<RouteMatcher, Refusal> {
     use pb::RouteMatch;
     sort_fields!(at, message => RouteMatch {
-        takes { case_sensitive, headers, path_specifier }
+        takes { case_sensitive, headers, query_parameters, path_specifier }
         ignores {}
         refuses {
-            runtime_fraction, query_parameters, cookies, grpc, tls_context, dynamic_metadata, filter_state,
+            runtime_fraction, cookies, grpc, tls_context, dynamic_metadata, filter_state,
         }
     });
     let ignore_case = case_sensitive
@@ -28,9 +29,38 @@ pub(super) fn route(at: &At<'_>, message: &pb::RouteMatch) -> Result<RouteMatche
     let path = path(at, path_specifier.as_ref(), ignore_case)?;
     let headers = headers.iter().enumerate();
     let headers = headers.map(|(i, message)| header(&at.item("headers", i), message));
+    let query = query_parameters.iter().enumerate();
+    let query = query.map(|(i, message)| parameter(&at.item("query_parameters", i), message));
     Ok(RouteMatcher {
         path,
         headers: headers.collect::<Result<_, _>>()?,
+        query: query.collect::<Result<_, _>>()?,
+    })
+}
+
+fn parameter(at: &At<'_>, message: &pb::QueryParameterMatcher) -> Result<QueryMatcher, Refusal> {
+    let pb::QueryParameterMatcher {
+        name,
+        query_parameter_match_specifier,
+    } = message;
+    let mut absent = false;
+    let value = match query_parameter_match_specifier {
+        None => ValueMatcher::Present,
+        Some(QueryParameterMatchSpecifier::PresentMatch(present)) => {
+            absent = !present;
+            ValueMatcher::Present
+        }
+        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => {
+            string(&at.field("string_match"), matcher)?
+        }
+    };
+    if name.is_empty() {
+        return Err(at.field("name").refuse("is empty"));
+    }
+    Ok(QueryMatcher {
+        name: name.clone(),
+        value,
+        absent,
     })
 }
 
@@ -63,9 +93,10 @@ fn path(
             if value.is_empty() || value.ends_with('/') {
                 return Err(at.refuse("must not be empty nor end in a slash"));
             }
-            let case = if ignore_case { "(?i)" } else { "" };
-            anchored(&at, &format!("{case}{}(?:/(?s:.*))?", regex::escape(value)))
-                .map(PathMatcher::Regex)
+            Ok(PathMatcher::Segments {
+                value: fold(value),
+                ignore_case,
+            })
         }
         Some(PathSpecifier::ConnectMatcher(_)) => Err(at.field("connect_matcher").unsupported()),
         Some(PathSpecifier::PathMatchPolicy(_)) => Err(at.field("path_match_policy").unsupported()),
@@ -127,7 +158,7 @@ fn header_name(name: &str) -> Option<HeaderName> {
     }
 }
 
-fn string(at: &At<'_>, message: &types::StringMatcher) -> Result<ValueMatcher, Refusal> {
+pub(super) fn string(at: &At<'_>, message: &types::StringMatcher) -> Result<ValueMatcher, Refusal> {
     let types::StringMatcher {
         ignore_case,
         match_pattern,
@@ -239,13 +270,10 @@ mod tests {
 
     #[test]
     fn a_separated_prefix_ends_at_a_slash() {
-        let PathMatcher::Regex(regex) =
-            read_path(&on_path(PathSpecifier::PathSeparatedPrefix("/a.b".into())))
-        else {
-            panic!("not a regex");
-        };
-        assert!(regex.is_match("/a.b") && regex.is_match("/a.b/") && regex.is_match("/a.b/c/d"));
-        assert!(!regex.is_match("/a.bc") && !regex.is_match("/aXb"));
+        let matcher = read_path(&on_path(PathSpecifier::PathSeparatedPrefix("/a.b".into())));
+        assert!(
+            matches!(matcher, PathMatcher::Segments { value, ignore_case: false } if value == "/a.b")
+        );
         let bad = on_path(PathSpecifier::PathSeparatedPrefix("/a/".into()));
         assert_eq!(
             route(&At::ROOT, &bad).unwrap_err().field,
@@ -355,7 +383,7 @@ mod tests {
         };
         assert_eq!(
             refused(|m| m.query_parameters.push(Default::default())),
-            "query_parameters"
+            "query_parameters[0].name"
         );
         assert_eq!(refused(|m| m.grpc = Some(Default::default())), "grpc");
         assert_eq!(

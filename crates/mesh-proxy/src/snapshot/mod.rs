@@ -6,6 +6,8 @@
 
 pub mod cluster;
 pub mod compile;
+mod cors;
+mod edit;
 pub mod endpoint;
 mod field;
 pub mod link;
@@ -13,14 +15,18 @@ pub mod listener;
 mod manager;
 mod matcher;
 mod peers;
+mod rewrite;
 pub mod route;
 #[cfg(test)]
 pub(crate) mod samples;
 mod tcp_proxy;
 mod transport;
 
+pub use cors::{Allowed, Cors};
+pub use edit::{Edit, Edits, Fact, Mode, Part, Template};
 pub use field::Refusal;
 pub use peers::{Namesakes, PeerDirectory};
+pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -195,6 +201,21 @@ pub struct Route {
     pub matcher: RouteMatcher,
     /// What it does.
     pub action: Action,
+    /// Changes of the answer's headers.
+    pub response: Edits,
+}
+
+impl Route {
+    /// A route that changes nothing of its answers.
+    #[must_use]
+    pub fn new(name: &str, matcher: RouteMatcher, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            matcher,
+            action,
+            response: Edits::default(),
+        }
+    }
 }
 
 /// All of these conditions.
@@ -204,6 +225,31 @@ pub struct RouteMatcher {
     pub path: PathMatcher,
     /// Header conditions, pseudo headers (`:method`, `:authority`) included.
     pub headers: Vec<HeaderMatcher>,
+    /// Conditions on the query.
+    pub query: Vec<QueryMatcher>,
+}
+
+impl RouteMatcher {
+    /// A path is all that is asked for.
+    #[must_use]
+    pub fn path(path: PathMatcher) -> Self {
+        Self {
+            path,
+            headers: Vec::new(),
+            query: Vec::new(),
+        }
+    }
+}
+
+/// A condition on the first value of a query parameter, as it is written: nothing is decoded, as in Envoy.
+#[derive(Debug)]
+pub struct QueryMatcher {
+    /// The parameter's name.
+    pub name: String,
+    /// The condition.
+    pub value: ValueMatcher,
+    /// The parameter must not be there.
+    pub absent: bool,
 }
 
 /// How a path is compared.
@@ -212,6 +258,13 @@ pub enum PathMatcher {
     /// A plain string prefix; the empty prefix and `/` match every path.
     Prefix {
         /// In lower case if `ignore_case`.
+        value: String,
+        /// ASCII case does not matter.
+        ignore_case: bool,
+    },
+    /// A prefix of whole segments: the path itself, or what follows it after a slash.
+    Segments {
+        /// Without a slash at its end; in lower case if `ignore_case`.
         value: String,
         /// ASCII case does not matter.
         ignore_case: bool,
@@ -284,6 +337,8 @@ pub enum Action {
         /// The body.
         body: bytes::Bytes,
     },
+    /// Sends the client elsewhere.
+    Redirect(Box<Redirect>),
 }
 
 /// Where a request goes.
@@ -293,6 +348,51 @@ pub struct Forward {
     pub split: Split,
     /// How often a request that was provably not processed may be tried again.
     pub retries: u32,
+    /// What is changed on the way; most routes change nothing.
+    pub changes: Option<Box<Changes>>,
+    /// Which pages of other origins may use it.
+    pub cors: Option<Arc<Cors>>,
+}
+
+/// What is changed of requests that are sent on, and of their responses.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The path that is asked for.
+    pub path: Option<PathRewrite>,
+    /// The host that is asked for.
+    pub host: Option<http::HeaderValue>,
+    /// Headers of requests.
+    pub request: Edits,
+    /// By target of the split, before the route's own; empty if no target changes anything.
+    pub targets: Vec<TargetChanges>,
+}
+
+/// What one target of a split changes.
+#[derive(Clone, Debug, Default)]
+pub struct TargetChanges {
+    /// The host that is asked for, unless the route names one.
+    pub host: Option<http::HeaderValue>,
+    /// Headers of requests.
+    pub request: Edits,
+    /// Headers of responses.
+    pub response: Edits,
+}
+
+impl TargetChanges {
+    fn is_empty(&self) -> bool {
+        self.host.is_none() && self.request.is_empty() && self.response.is_empty()
+    }
+}
+
+impl Changes {
+    /// These, if they change anything.
+    fn boxed(self) -> Option<Box<Self>> {
+        let nothing = self.path.is_none()
+            && self.host.is_none()
+            && self.request.is_empty()
+            && self.targets.iter().all(TargetChanges::is_empty);
+        (!nothing).then(|| Box::new(self))
+    }
 }
 
 /// Weighted clusters, and each worker's place in their smooth round robin.

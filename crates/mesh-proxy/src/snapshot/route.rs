@@ -11,12 +11,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use mesh_xds::envoy::core::HeaderValueOption;
 use mesh_xds::envoy::core::data_source::Specifier;
+use mesh_xds::envoy::cors::CorsPolicy;
+use mesh_xds::envoy::protobuf::Any;
 use mesh_xds::envoy::route as pb;
-use mesh_xds::envoy::route::route_action::ClusterSpecifier;
+use mesh_xds::envoy::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHost;
+use prost::Name;
 
-use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields};
-use super::{Action, Forward, Route, Router, Split, VirtualHost, matcher};
+use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
+use super::{
+    Action, Changes, Cors, Edits, Forward, PathRewrite, Route, RouteMatcher, Router, Split,
+    TargetChanges, VirtualHost, cors, edit, matcher, rewrite,
+};
 
 /// A route configuration that is valid by itself.
 #[derive(Debug)]
@@ -40,10 +48,10 @@ pub(super) fn compile(
             name, virtual_hosts, validate_clusters, max_direct_response_body_size_bytes,
             ignore_port_in_host_matching,
         }
-        // The order of header changes, of which there are none; what others read.
-        ignores { most_specific_header_mutations_wins, metadata }
+        // What others read.
+        ignores { metadata }
         refuses {
-            vhds, internal_only_headers, response_headers_to_add, response_headers_to_remove,
+            most_specific_header_mutations_wins, vhds, internal_only_headers, response_headers_to_add, response_headers_to_remove,
             request_headers_to_add, request_headers_to_remove, cluster_specifier_plugins,
             request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching,
             typed_per_filter_config, route_specifiers,
@@ -148,7 +156,7 @@ impl<'a> Predecessors<'a> {
             routes
                 .filter_map(|route| match &route.action {
                     Action::Forward(forward) => Some(&forward.split),
-                    Action::Direct { .. } => None,
+                    Action::Direct { .. } | Action::Redirect(_) => None,
                 })
                 .collect(),
         )
@@ -212,38 +220,59 @@ impl Reader<'_> {
     ) -> Result<Arc<Route>, Refusal> {
         use pb::Route as Message;
         sort_fields!(at, message => Message {
-            takes { name, r#match, action }
+            takes {
+                name, r#match, action, request_headers_to_add, request_headers_to_remove,
+                response_headers_to_add, response_headers_to_remove, typed_per_filter_config,
+            }
             // Names for statistics and traces, and what others read.
             ignores { metadata, decorator, stat_prefix }
             refuses {
-                typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
-                response_headers_to_add, response_headers_to_remove, tracing, per_request_buffer_limit_bytes,
+                tracing, per_request_buffer_limit_bytes,
                 request_body_buffer_limit, route_specifiers,
             }
         });
         let place = at.field("match");
         let matcher = r#match.as_ref().ok_or_else(|| place.refuse("is missing"))?;
         let matcher = matcher::route(&place, matcher)?;
+        let request = edits(
+            at,
+            "request",
+            request_headers_to_add,
+            request_headers_to_remove,
+        )?;
+        let cors = cors_of(at, typed_per_filter_config)?;
         let action = match action {
             Some(pb::route::Action::Route(action)) => {
-                Action::Forward(self.forward(&at.field("route"), action, retries)?)
+                let mut forward =
+                    self.forward(&at.field("route"), action, retries, &matcher, request)?;
+                forward.cors = cors;
+                Action::Forward(forward)
             }
             Some(pb::route::Action::DirectResponse(answer)) => {
                 self.direct(&at.field("direct_response"), answer)?
             }
-            Some(pb::route::Action::Redirect(_)) => return Err(at.field("redirect").unsupported()),
+            Some(pb::route::Action::Redirect(action)) => {
+                let redirect = rewrite::redirect(&at.field("redirect"), action, &matcher.path)?;
+                Action::Redirect(Box::new(redirect))
+            }
             Some(pb::route::Action::FilterAction(_)) => {
                 return Err(at.field("filter_action").unsupported());
             }
             Some(pb::route::Action::NonForwardingAction(_)) => {
                 return Err(at.field("non_forwarding_action").unsupported());
             }
-            None => return Err(at.refuse("has no action; set route or direct_response")),
+            None => {
+                return Err(at.refuse("has no action; set route, redirect or direct_response"));
+            }
         };
         Ok(Arc::new(Route {
-            name: name.as_str().into(),
-            matcher,
-            action,
+            response: edits(
+                at,
+                "response",
+                response_headers_to_add,
+                response_headers_to_remove,
+            )?,
+            ..Route::new(name, matcher, action)
         }))
     }
 
@@ -288,20 +317,23 @@ impl Reader<'_> {
         at: &At<'_>,
         message: &pb::RouteAction,
         retries: u32,
+        matcher: &RouteMatcher,
+        request: Edits,
     ) -> Result<Forward, Refusal> {
         use pb::RouteAction;
         sort_fields!(at, message => RouteAction {
             takes {
                 cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, cluster_specifier,
+                prefix_rewrite, regex_rewrite, host_rewrite_specifier,
             }
             ignores {}
             refuses {
-                metadata_match, prefix_rewrite, regex_rewrite, path_rewrite_policy, path_rewrite,
+                metadata_match, path_rewrite_policy, path_rewrite,
                 append_x_forwarded_host, idle_timeout, flush_timeout, early_data_policy,
                 retry_policy_typed_config, request_mirror_policies, priority, rate_limits,
                 include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset,
                 upgrade_configs, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
-                hedge_policy, host_rewrite_specifier,
+                hedge_policy,
             }
         });
         // 503, the default; any other answer to a missing cluster is not ours to give.
@@ -333,13 +365,48 @@ impl Reader<'_> {
             Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
             None => retries,
         };
+        let path = match regex_rewrite {
+            Some(_) if !prefix_rewrite.is_empty() => {
+                return Err(at
+                    .field("regex_rewrite")
+                    .refuse("stands beside prefix_rewrite; keep one"));
+            }
+            Some(message) => Some(PathRewrite::found(&at.field("regex_rewrite"), message)?),
+            None => PathRewrite::matched(&matcher.path, prefix_rewrite),
+        };
+        let host = match host_rewrite_specifier {
+            None => None,
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => {
+                rewrite::host(&at.field("host_rewrite_literal"), host)?
+            }
+            Some(HostRewriteSpecifier::AutoHostRewrite(_)) => {
+                return Err(at.field("auto_host_rewrite").unsupported());
+            }
+            Some(HostRewriteSpecifier::HostRewriteHeader(_)) => {
+                return Err(at.field("host_rewrite_header").unsupported());
+            }
+            Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => {
+                return Err(at.field("host_rewrite_path_regex").unsupported());
+            }
+            Some(HostRewriteSpecifier::HostRewrite(_)) => {
+                return Err(at.field("host_rewrite").unsupported());
+            }
+        };
+        let mut changes = Changes {
+            path,
+            host,
+            request,
+            targets: Vec::new(),
+        };
         let targets = match cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) if !name.is_empty() => {
                 vec![(self.clusters.intern(name), 1)]
             }
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                self.weighted(&at.field("weighted_clusters"), weighted)?
-            }
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => self.weighted(
+                &at.field("weighted_clusters"),
+                weighted,
+                &mut changes.targets,
+            )?,
             Some(ClusterSpecifier::ClusterHeader(_)) => {
                 return Err(at.field("cluster_header").unsupported());
             }
@@ -359,13 +426,19 @@ impl Reader<'_> {
             .map(|split| Arc::clone(&split.state));
         let mut split = Split::new(targets, self.workers);
         split.state = before.unwrap_or(split.state);
-        Ok(Forward { split, retries })
+        Ok(Forward {
+            split,
+            retries,
+            changes: changes.boxed(),
+            cors: None,
+        })
     }
 
     fn weighted(
         &mut self,
         at: &At<'_>,
         message: &pb::WeightedCluster,
+        changes: &mut Vec<TargetChanges>,
     ) -> Result<Vec<(Arc<str>, u32)>, Refusal> {
         use pb::WeightedCluster;
         use pb::weighted_cluster::ClusterWeight;
@@ -378,13 +451,33 @@ impl Reader<'_> {
         for (i, target) in clusters.iter().enumerate() {
             let at = at.item("clusters", i);
             sort_fields!(at, target => ClusterWeight {
-                takes { name, weight }
-                ignores {}
-                refuses {
-                    cluster_header, metadata_match, request_headers_to_add, request_headers_to_remove,
-                    response_headers_to_add, response_headers_to_remove, typed_per_filter_config,
-                    host_rewrite_specifier,
+                takes {
+                    name, weight, request_headers_to_add, request_headers_to_remove,
+                    response_headers_to_add, response_headers_to_remove, host_rewrite_specifier,
                 }
+                ignores {}
+                refuses { cluster_header, metadata_match, typed_per_filter_config }
+            });
+            let host = match host_rewrite_specifier {
+                None => None,
+                Some(TargetHost::HostRewriteLiteral(host)) => {
+                    rewrite::host(&at.field("host_rewrite_literal"), host)?
+                }
+            };
+            changes.push(TargetChanges {
+                host,
+                request: edits(
+                    &at,
+                    "request",
+                    request_headers_to_add,
+                    request_headers_to_remove,
+                )?,
+                response: edits(
+                    &at,
+                    "response",
+                    response_headers_to_add,
+                    response_headers_to_remove,
+                )?,
             });
             if name.is_empty() {
                 return Err(at.field("name").refuse("is empty"));
@@ -400,6 +493,36 @@ impl Reader<'_> {
             _ => Ok(targets),
         }
     }
+}
+
+/// The changes of headers of a message, both ways in the same fields.
+fn edits(
+    at: &At<'_>,
+    way: &str,
+    add: &[HeaderValueOption],
+    remove: &[String],
+) -> Result<Edits, Refusal> {
+    let (add_field, remove_field) = match way {
+        "request" => ("request_headers_to_add", "request_headers_to_remove"),
+        _ => ("response_headers_to_add", "response_headers_to_remove"),
+    };
+    edit::compile(at, (add_field, add), (remove_field, remove))
+}
+
+/// What a route says to filters.
+fn cors_of(at: &At<'_>, configs: &HashMap<String, Any>) -> Result<Option<Arc<Cors>>, Refusal> {
+    let at = at.field("typed_per_filter_config");
+    let mut policy = None;
+    for (filter, config) in configs {
+        if config.type_url != CorsPolicy::type_url() {
+            return Err(at.refuse(format!(
+                "configures the filter {filter:?}, which this proxy does not support"
+            )));
+        }
+        let place = at.field("cors");
+        policy = cors::compile(&place, &unpack(&place, config)?)?.map(Arc::new);
+    }
+    Ok(policy)
 }
 
 /// What the weights of a split add up to, if that is acceptable.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Uri, header};
 
 use crate::snapshot::{
-    HeaderMatcher, HeaderName, PathMatcher, Route, RouteMatcher, Router, ValueMatcher, VirtualHost,
+    HeaderMatcher, HeaderName, PathMatcher, QueryMatcher, Route, RouteMatcher, Router,
+    ValueMatcher, VirtualHost,
 };
 
 /// What a router looks at.
@@ -55,8 +56,14 @@ pub fn virtual_host<'r>(router: &'r Router, authority: &str) -> Option<&'r Arc<V
 /// Does a request meet all of a route's conditions?
 #[must_use]
 pub fn matches(matcher: &RouteMatcher, question: &Question<'_>) -> bool {
-    path_matches(&matcher.path, question.uri.path())
-        && matcher.headers.iter().all(|h| header_matches(h, question))
+    path_matches(&matcher.path, question.uri.path()) && conditions_hold(matcher, question)
+}
+
+/// Does a request meet all of a route's conditions but the one on its path?
+fn conditions_hold(matcher: &RouteMatcher, question: &Question<'_>) -> bool {
+    let query = || question.uri.query().unwrap_or_default();
+    matcher.headers.iter().all(|h| header_matches(h, question))
+        && matcher.query.iter().all(|q| query_matches(q, query()))
 }
 
 /// The name as virtual hosts are listed: lower case, without the root's dot, with or without port.
@@ -88,6 +95,12 @@ fn path_matches(matcher: &PathMatcher, path: &str) -> bool {
             let start = path.as_bytes().get(..value.len());
             start.is_some_and(|start| same(start, value, *ignore_case))
         }
+        PathMatcher::Segments { value, ignore_case } => {
+            let Some((start, rest)) = path.as_bytes().split_at_checked(value.len()) else {
+                return false;
+            };
+            matches!(rest, [] | [b'/', ..]) && same(start, value, *ignore_case)
+        }
         PathMatcher::Exact { value, ignore_case } => same(path.as_bytes(), value, *ignore_case),
         PathMatcher::Regex(regex) => regex.is_match(path),
     }
@@ -109,6 +122,18 @@ fn header_matches(matcher: &HeaderMatcher, question: &Question<'_>) -> bool {
         None if matches!(matcher.value, ValueMatcher::Present) => matcher.invert,
         None if matcher.missing_is_empty => value_matches(&matcher.value, b"") != matcher.invert,
         None => false,
+    }
+}
+
+/// The first value of a parameter counts, as it is written; one without `=` is empty.
+fn query_matches(matcher: &QueryMatcher, query: &str) -> bool {
+    let mut pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let value = pairs.find(|(name, _)| *name == matcher.name);
+    match value {
+        Some((_, value)) => !matcher.absent && value_matches(&matcher.value, value.as_bytes()),
+        None => matcher.absent,
     }
 }
 
@@ -135,7 +160,7 @@ fn header_value<'q>(name: &HeaderName, question: &Question<'q>) -> Option<Cow<'q
     }
 }
 
-fn value_matches(matcher: &ValueMatcher, value: &[u8]) -> bool {
+pub(super) fn value_matches(matcher: &ValueMatcher, value: &[u8]) -> bool {
     match matcher {
         ValueMatcher::Present => true,
         ValueMatcher::Exact(expected) => value == expected.as_bytes(),

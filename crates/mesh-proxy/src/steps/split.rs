@@ -11,9 +11,14 @@ use crate::snapshot::Split;
 
 /// The cluster for the next request of this worker; `None` if no target has a weight.
 pub(crate) fn pick(split: &Split, worker: usize) -> Option<&Arc<str>> {
-    if let [(target, _)] = split.targets.as_slice() {
+    Some(&split.targets.get(place(split, worker)?)?.0)
+}
+
+/// The same as its place among the targets.
+pub(crate) fn place(split: &Split, worker: usize) -> Option<usize> {
+    if split.targets.len() == 1 {
         // A single destination takes all, whatever its weight.
-        return Some(target);
+        return Some(0);
     }
     let state = split.state.get(worker)?;
     let mut current = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,7 +37,7 @@ pub(crate) fn pick(split: &Split, worker: usize) -> Option<&Arc<str>> {
     }
     let best = best?;
     current[best] -= total;
-    Some(&split.targets[best].0)
+    Some(best)
 }
 
 #[cfg(test)]

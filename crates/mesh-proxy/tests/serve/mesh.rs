@@ -269,23 +269,19 @@ pub(crate) fn peers(workloads: &[Arc<Workload>]) -> Arc<PeerDirectory> {
 
 /// A route for every path.
 pub(crate) fn route(action: Action) -> Arc<Route> {
-    Arc::new(Route {
-        name: "default".into(),
-        matcher: RouteMatcher {
-            path: PathMatcher::Prefix {
-                value: "/".into(),
-                ignore_case: false,
-            },
-            headers: Vec::new(),
-        },
-        action,
-    })
+    let matcher = RouteMatcher::path(PathMatcher::Prefix {
+        value: "/".into(),
+        ignore_case: false,
+    });
+    Arc::new(Route::new("default", matcher, action))
 }
 
 pub(crate) fn forward(targets: Vec<(Arc<str>, u32)>, retries: u32, workers: usize) -> Arc<Route> {
     route(Action::Forward(Forward {
         split: Split::new(targets, workers),
         retries,
+        changes: None,
+        cors: None,
     }))
 }
 

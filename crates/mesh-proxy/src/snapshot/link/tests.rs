@@ -98,7 +98,7 @@ impl Proxy {
                 .iter()
                 .map(|(name, _)| name.to_string())
                 .collect(),
-            Action::Direct { .. } => panic!("a direct response"),
+            Action::Direct { .. } | Action::Redirect(_) => panic!("a direct response"),
         }
     }
 

@@ -95,7 +95,7 @@ fn refused_action(change: impl FnOnce(&mut RouteAction)) -> String {
 fn split(router: &Router, index: usize) -> &Split {
     match &router.any.as_ref().unwrap().routes[index].action {
         Action::Forward(forward) => &forward.split,
-        Action::Direct { .. } => panic!("a direct response"),
+        Action::Direct { .. } | Action::Redirect(_) => panic!("a direct response"),
     }
 }
 
@@ -231,7 +231,7 @@ fn a_direct_response_has_a_status_and_a_body() {
         Action::Direct { status, body } => {
             assert_eq!((status.as_u16(), body.as_ref()), (502, b"no".as_ref()));
         }
-        Action::Forward(_) => panic!("not a direct response"),
+        _ => panic!("not a direct response"),
     }
     assert!(spec.clusters.is_empty());
     let field = "virtual_hosts[0].routes[0].direct_response";
@@ -266,7 +266,7 @@ fn only_safe_retries_are_taken() {
         read(&configuration(vec![host])).map(|spec| {
             match &spec.router.any.as_ref().unwrap().routes[0].action {
                 Action::Forward(forward) => forward.retries,
-                Action::Direct { .. } => panic!("a direct response"),
+                Action::Direct { .. } | Action::Redirect(_) => panic!("a direct response"),
             }
         })
     };
@@ -314,8 +314,11 @@ fn only_safe_retries_are_taken() {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     assert_eq!(
-        refused_action(|a| a.prefix_rewrite = "/".into()),
-        "prefix_rewrite"
+        refused_action(|a| {
+            a.prefix_rewrite = "/".into();
+            a.regex_rewrite = Some(Default::default());
+        }),
+        "regex_rewrite"
     );
     assert_eq!(
         refused_action(|a| a.hash_policy.push(Default::default())),
@@ -350,13 +353,13 @@ fn what_is_not_supported_is_refused_by_name() {
     let mut message = one(forwarding(to_cluster("a")));
     message.virtual_hosts[0].routes[0].r#match = None;
     assert_eq!(refused(&message), "virtual_hosts[0].routes[0].match");
-    let redirect = RouteMessage {
-        action: Some(route::Action::Redirect(Default::default())),
-        ..forwarding(to_cluster("a"))
-    };
+    let filter = "envoy.filters.http.other".to_owned();
+    let mut message = one(forwarding(to_cluster("a")));
+    let configs = &mut message.virtual_hosts[0].routes[0].typed_per_filter_config;
+    configs.insert(filter, Default::default());
     assert_eq!(
-        refused(&one(redirect)),
-        "virtual_hosts[0].routes[0].redirect"
+        refused(&message),
+        "virtual_hosts[0].routes[0].typed_per_filter_config"
     );
 }
 

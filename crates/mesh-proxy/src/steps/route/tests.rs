@@ -7,14 +7,11 @@ use crate::snapshot::Action;
 
 fn host(name: &str, routes: Vec<RouteMatcher>) -> Arc<VirtualHost> {
     let routes = routes.into_iter().enumerate().map(|(i, matcher)| {
-        Arc::new(Route {
-            name: format!("{name}#{i}").into(),
-            matcher,
-            action: Action::Direct {
-                status: http::StatusCode::OK,
-                body: bytes::Bytes::new(),
-            },
-        })
+        let action = Action::Direct {
+            status: http::StatusCode::OK,
+            body: bytes::Bytes::new(),
+        };
+        Arc::new(Route::new(&format!("{name}#{i}"), matcher, action))
     });
     Arc::new(VirtualHost {
         name: name.into(),
@@ -23,13 +20,10 @@ fn host(name: &str, routes: Vec<RouteMatcher>) -> Arc<VirtualHost> {
 }
 
 fn any_path() -> RouteMatcher {
-    RouteMatcher {
-        path: PathMatcher::Prefix {
-            value: "/".into(),
-            ignore_case: false,
-        },
-        headers: Vec::new(),
-    }
+    RouteMatcher::path(PathMatcher::Prefix {
+        value: "/".into(),
+        ignore_case: false,
+    })
 }
 
 /// A router for these domains, each with one route for everything.
@@ -238,6 +232,7 @@ proptest! {
         let matchers = prefixes.iter().zip(&needs).map(|(prefix, need)| RouteMatcher {
             path: PathMatcher::Prefix { value: prefix.clone(), ignore_case: false },
             headers: need.iter().map(|v| field("x-a", ValueMatcher::Exact(v.clone()), false)).collect(),
+            query: Vec::new(),
         });
         let router = Router { any: Some(host("any", matchers.collect())), ..Router::default() };
         let mut headers = HeaderMap::new();
