@@ -18,6 +18,17 @@ pub(crate) struct Answer {
     exchange: Box<Exchange>,
 }
 
+/// Why a response does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenOff {
+    /// The endpoint's side broke.
+    #[error("the response broke off: {0}")]
+    Endpoint(#[source] hyper::Error),
+    /// The route's time is up.
+    #[error("the response did not end in time")]
+    Late,
+}
+
 /// Where the body's bytes come from.
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -52,12 +63,12 @@ impl Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
         let (body, left) = match &mut this.content {
             Content::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
@@ -69,6 +80,10 @@ impl Body for Answer {
             Content::Upstream { body, left } => (body, left),
         };
         let polled = Pin::new(body).poll_frame(cx);
+        if polled.is_pending() && this.exchange.poll_late(cx) {
+            this.complete = true;
+            return Poll::Ready(Some(Err(BrokenOff::Late)));
+        }
         this.exchange.offered(polled.is_ready());
         let frame = ready!(polled);
         match &frame {
@@ -89,7 +104,7 @@ impl Body for Answer {
             }
             None => this.complete = true,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Endpoint)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,7 +3,10 @@
 //! An [`Exchange`] is the one home of a request's facts. When it is dropped, also because the client
 //! vanished, it updates the metrics once and writes one access-log line; nobody else does.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,8 +24,9 @@ use crate::peer::{Peer, Progress, Standing};
 use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
 use crate::steps::cors::Grant;
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
+use crate::steps::timeout::Deadline;
 use crate::telemetry::{AccessLog, Carried, Ends, Facts, Measures, Span};
-use crate::upstream::{Lease, Meter, Outgoing};
+use crate::upstream::{Inflow, Lease, Meter, Outgoing};
 use crate::worker::Worker;
 
 /// A virtual host or route of this name is where requests go that the mesh does not let out.
@@ -57,6 +61,10 @@ pub(crate) struct Exchange {
     code: u16,
     grpc_status: Option<u8>,
     flags: Flags,
+    /// What has happened on the way to an answer, whatever it is.
+    on_the_way: Flags,
+    /// When the response must have come to its end, if that is limited.
+    deadline: Option<Box<Deadline>>,
     response_bytes: u64,
     log: Option<Box<AccessLog>>,
     /// If its trace is kept.
@@ -99,6 +107,8 @@ impl Exchange {
             code: 0,
             grpc_status: None,
             flags: Flag::ClientGone.into(),
+            on_the_way: Flags::default(),
+            deadline: None,
             response_bytes: 0,
             log: AccessLog::begin(request, &peer),
             span: None,
@@ -125,7 +135,7 @@ impl Exchange {
         }
         let meter = Arc::new(Meter::new(self.progress.clone()));
         self.request_body = Some(meter.clone());
-        Outgoing::Stream { body, meter }
+        Outgoing::Stream(Inflow::new(body, meter))
     }
 
     pub(crate) fn origin(&self) -> headers::Origin<'_> {
@@ -197,13 +207,48 @@ impl Exchange {
         self.started.elapsed()
     }
 
+    /// Notes what will be said with the answer, whatever it is.
+    pub(crate) fn note(&mut self, flag: Flag) {
+        self.on_the_way = self.on_the_way.with(flag);
+    }
+
+    /// A limit of time that begins with the end of the request.
+    pub(crate) fn limit(&self, time: Duration) -> Deadline {
+        Deadline::new(time, self.request_body.clone())
+    }
+
+    /// The response's end must come in time, too.
+    pub(crate) fn must_end_by(&mut self, deadline: Box<Deadline>) {
+        self.deadline = Some(deadline);
+    }
+
+    /// Whether the time for the response is up.
+    pub(crate) fn poll_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = &mut self.deadline else {
+            return false;
+        };
+        let late = Pin::new(deadline).poll(cx).is_ready();
+        if late {
+            self.deadline = None;
+            self.flags = self.flags.with(Flag::Timeout);
+            if let Some(log) = &mut self.log {
+                log.cause = Some("the response did not end in time".to_owned());
+            }
+        }
+        late
+    }
+
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
     pub(crate) fn answered_by(&mut self, lease: Lease) {
         self.lease = Some(lease);
     }
 
     /// Answers with the reply; its body's end is the exchange's.
     pub(crate) fn stream(mut self: Box<Self>, reply: Reply) -> Response<Answer> {
-        self.flags = Flags::default();
+        self.flags = self.on_the_way;
         match reply {
             Reply::Upstream(response) => {
                 let (head, body) = response.into_parts();
@@ -224,11 +269,11 @@ impl Exchange {
 
     /// Answers with a failure: flag, one sentence, and what to do.
     pub(crate) fn refuse(mut self: Box<Self>, fail: &Fail) -> Response<Answer> {
-        self.flags = fail.flags;
+        self.flags = self.on_the_way.and(fail.flags);
         if let Some(log) = &mut self.log {
             log.cause = Some(fail.cause.to_string());
         }
-        let flags = fail.flags.label();
+        let flags = self.flags.label();
         // Only the workload itself is told about addresses inside: what an inbound listener answers
         // may be passed on to strangers by a gateway.
         let listener = &self.standing.listener;
@@ -373,7 +418,7 @@ impl Drop for Exchange {
         }
         // A response that came to its end in peace leaves its connection fit for the next request.
         if let Some(lease) = self.lease.take()
-            && self.flags.is_empty()
+            && self.flags == self.on_the_way
         {
             lease.give_back(now);
         }

@@ -13,6 +13,8 @@ use http::StatusCode;
 pub enum Flag {
     /// `UH`: the cluster has no endpoint that could be asked.
     NoEndpoint,
+    /// `UT`: the answer took too long.
+    Timeout,
     /// `UF`: no connection to an endpoint came about.
     ConnectFailure,
     /// `UC`: the endpoint closed the connection before its response.
@@ -33,8 +35,9 @@ pub enum Flag {
 
 impl Flag {
     /// All, in the order in which several are written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoEndpoint,
+        Self::Timeout,
         Self::ConnectFailure,
         Self::UpstreamClosed,
         Self::NoRoute,
@@ -50,6 +53,7 @@ impl Flag {
     pub fn label(self) -> &'static str {
         match self {
             Self::NoEndpoint => "UH",
+            Self::Timeout => "UT",
             Self::ConnectFailure => "UF",
             Self::UpstreamClosed => "UC",
             Self::NoRoute => "NR",
@@ -68,6 +72,7 @@ impl Flag {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BadRequest | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint
             | Self::ConnectFailure
             | Self::UpstreamClosed
@@ -82,6 +87,9 @@ impl Flag {
         match self {
             Self::NoEndpoint => {
                 "the service has no endpoint here: start one of its workloads, and check the subset's labels"
+            }
+            Self::Timeout => {
+                "the service did not answer in time: look into what it waits for, or raise the route's timeout"
             }
             Self::ConnectFailure => {
                 "no endpoint of the service accepts connections: check that its workloads and their agents run"
@@ -104,20 +112,26 @@ impl Flag {
         }
     }
 
-    fn bit(self) -> u16 {
+    fn bit(self) -> u32 {
         1 << self as u16
     }
 }
 
 /// A set of flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// These and this one.
     #[must_use]
     pub fn with(self, flag: Flag) -> Self {
         Self(self.0 | flag.bit())
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(self, those: Self) -> Self {
+        Self(self.0 | those.0)
     }
 
     /// Is this one among them?
@@ -202,6 +216,11 @@ impl Fail {
     pub(crate) fn no_cluster(cluster: &str) -> Self {
         let cause = format!("the cluster {cluster:?} does not exist");
         Self::new(Flag::NoCluster, cause)
+    }
+
+    /// The route's time is up.
+    pub(crate) fn timeout() -> Self {
+        Self::new(Flag::Timeout, "the route's timeout has passed")
     }
 
     /// A cluster without endpoints.

@@ -5,19 +5,22 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
 use crate::exchange::{Exchange, Reply};
-use crate::fail::Fail;
+use crate::fail::{Fail, Flag};
 use crate::peer::Peer;
-use crate::snapshot::{Action, Cluster, Filter, Normalization};
+use crate::snapshot::{Action, Cluster, Filter, Forward, Normalization};
+use crate::steps::headers::ATTEMPT_COUNT;
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
-use crate::steps::{cors, edit, headers, intake, path, rewrite, route, split};
-use crate::upstream::{self, Call, Outgoing, balance};
+use crate::steps::{cors, edit, headers, intake, path, retry, rewrite, route, split, timeout};
+use crate::upstream::{self, Call, Keep, Outgoing, balance};
 use crate::worker::Worker;
 
 /// Answers a request, whatever happens.
@@ -107,8 +110,26 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         authority,
         caller: at.caller.clone(),
     };
+    let time = timeout::of(&forward.timeout, x.is_grpc(), &mut head.headers);
+    let body = if forward.retry.repeats(x.is_grpc()) {
+        body.keep()
+    } else {
+        body
+    };
     let request = Request::from_parts(head, body);
-    let mut response = attempts(x, cluster, forward.retries, &target, request).await?;
+    let deadline = time.map(|time| Box::new(x.limit(time)));
+    let attempts = attempts(x, cluster, forward, &target, request);
+    let mut response = match deadline {
+        None => attempts.await?,
+        Some(mut deadline) => {
+            let response = tokio::select! {
+                response = attempts => response?,
+                () = &mut deadline => return Err(Fail::timeout()),
+            };
+            x.must_end_by(deadline);
+            response
+        }
+    };
     headers::response(&mut response)?;
     if let Some(later) = later {
         later.response(x, route, &mut response);
@@ -116,41 +137,77 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     Ok(Reply::Upstream(response))
 }
 
-/// Asks one endpoint after the other, for as long as the request was provably not processed.
+/// Asks one endpoint after the other, for as long as the route's policy has it.
 async fn attempts(
     x: &mut Exchange,
     cluster: &Arc<Cluster>,
-    retries: u32,
+    forward: &Forward,
     target: &Target,
     mut request: Request<Outgoing>,
 ) -> Result<Response<Incoming>, Fail> {
     let worker = x.worker.clone();
+    let policy = &forward.retry;
+    let repeats = policy.repeats(x.is_grpc());
     let mut tried = Vec::new();
+    let mut attempt = 0;
     loop {
-        let endpoint = balance::pick(cluster, worker.id, &tried)
+        attempt += 1;
+        let avoid = if policy.avoid_tried { &tried[..] } else { &[] };
+        let endpoint = balance::pick(cluster, worker.id, avoid)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         x.attempt(endpoint);
-        let may_retry = tried.len() < retries as usize;
+        if forward.count_attempts {
+            let count = retry::count(attempt);
+            request.headers_mut().insert(ATTEMPT_COUNT, count);
+        }
+        let is_last = attempt > policy.attempts;
         let call = Call {
             worker: &worker,
             cluster,
             endpoint,
             target,
-            may_retry,
-        };
-        match upstream::send(call, request).await {
-            Ok((response, lease)) => {
-                x.answered_by(lease);
-                return Ok(response);
-            }
-            Err(failed) => match failed.unsent {
-                Some(unsent) if may_retry => {
-                    request = unsent;
-                    tried.push(endpoint.clone());
-                }
-                Some(_) => return Err(failed.fail.after_retries(retries)),
-                None => return Err(failed.fail),
+            keep: match (is_last, repeats) {
+                (true, _) => Keep::Nothing,
+                (false, true) => Keep::All,
+                (false, false) => Keep::Refusable,
             },
-        }
+        };
+        let deadline = policy.per_try_timeout.map(|time| x.limit(time));
+        let kept = match upstream::send(call, request, deadline).await {
+            Ok((response, lease, kept)) => {
+                if !repeats || !retry::after_response(policy, x.is_grpc(), &response) {
+                    x.answered_by(lease);
+                    return Ok(response);
+                }
+                if is_last {
+                    x.note(Flag::RetriesUsedUp);
+                }
+                let Some(kept) = kept.filter(|kept| kept.body().is_whole()) else {
+                    x.answered_by(lease);
+                    return Ok(response);
+                };
+                if response.body().is_end_stream() {
+                    lease.give_back(Instant::now());
+                }
+                kept
+            }
+            Err(failed) => {
+                if !retry::after_failure(policy, failed.kind) {
+                    return Err(failed.fail);
+                }
+                if is_last {
+                    return Err(failed.fail.after_retries(policy.attempts));
+                }
+                let kept = failed.request.filter(|kept| kept.body().is_whole());
+                let Some(kept) = kept else {
+                    return Err(failed.fail);
+                };
+                kept
+            }
+        };
+        request = kept;
+        tried.push(endpoint.clone());
+        let pause = retry::pause(&policy.backoff, attempt, |below| fastrand::u64(..below));
+        tokio::time::sleep(pause).await;
     }
 }

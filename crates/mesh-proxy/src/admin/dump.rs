@@ -211,7 +211,7 @@ fn route(route: &Route) -> Value {
     }
     let action = match &route.action {
         Action::Forward(forward) => {
-            json!({"to": targets(&forward.split), "retries": forward.retries})
+            json!({"to": targets(&forward.split), "retries": forward.retry.attempts})
         }
         Action::Direct { status, body } => {
             json!({"status": status.as_u16(), "body": String::from_utf8_lossy(body)})

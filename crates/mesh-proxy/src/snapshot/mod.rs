@@ -15,6 +15,7 @@ pub mod listener;
 mod manager;
 mod matcher;
 mod peers;
+mod policy;
 mod rewrite;
 pub mod route;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use cors::{Allowed, Cors};
 pub use edit::{Edit, Edits, Fact, Mode, Part, Template};
 pub use field::Refusal;
 pub use peers::{Namesakes, PeerDirectory};
+pub use policy::{Backoff, Conditions, Retry, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
 
 use std::collections::{BTreeMap, HashMap};
@@ -346,12 +348,31 @@ pub enum Action {
 pub struct Forward {
     /// Targets by weight.
     pub split: Split,
-    /// How often a request that was provably not processed may be tried again.
-    pub retries: u32,
+    /// How long it may take.
+    pub timeout: Timeout,
+    /// What is tried again.
+    pub retry: Retry,
+    /// Each try tells its number in `x-envoy-attempt-count`.
+    pub count_attempts: bool,
     /// What is changed on the way; most routes change nothing.
     pub changes: Option<Box<Changes>>,
     /// Which pages of other origins may use it.
     pub cors: Option<Arc<Cors>>,
+}
+
+impl Forward {
+    /// Sends requests on, without a limit of time and once.
+    #[must_use]
+    pub fn to(split: Split) -> Self {
+        Self {
+            split,
+            timeout: Timeout::default(),
+            retry: Retry::default(),
+            count_attempts: false,
+            changes: None,
+            cors: None,
+        }
+    }
 }
 
 /// What is changed of requests that are sent on, and of their responses.

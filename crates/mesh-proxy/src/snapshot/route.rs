@@ -14,17 +14,22 @@ use http::StatusCode;
 use mesh_xds::envoy::core::HeaderValueOption;
 use mesh_xds::envoy::core::data_source::Specifier;
 use mesh_xds::envoy::cors::CorsPolicy;
-use mesh_xds::envoy::protobuf::Any;
+use mesh_xds::envoy::protobuf::{Any, Duration};
 use mesh_xds::envoy::route as pb;
 use mesh_xds::envoy::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
 use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHost;
 use prost::Name;
 
-use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
-use super::{
-    Action, Changes, Cors, Edits, Forward, PathRewrite, Route, RouteMatcher, Router, Split,
-    TargetChanges, VirtualHost, cors, edit, matcher, rewrite,
+use super::field::{
+    At, Refusal, is_set, length, must_be_off, must_be_unlimited, sort_fields, unpack,
 };
+use super::{
+    Action, Changes, Cors, Edits, Forward, PathRewrite, Retry, Route, RouteMatcher, Router, Split,
+    TargetChanges, Timeout, VirtualHost, cors, edit, matcher, rewrite,
+};
+
+/// Envoy's own, for a route that says nothing.
+const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// A route configuration that is valid by itself.
 #[derive(Debug)]
@@ -170,6 +175,12 @@ impl<'a> Predecessors<'a> {
     }
 }
 
+/// What a virtual host says for all of its routes.
+struct Defaults {
+    retry: Retry,
+    count_attempts: bool,
+}
+
 /// Reads the routes of one virtual host.
 struct Reader<'a> {
     before: Predecessors<'a>,
@@ -186,13 +197,13 @@ impl Reader<'_> {
     ) -> Result<VirtualHost, Refusal> {
         use pb::VirtualHost as Message;
         sort_fields!(at, message => Message {
-            takes { name, routes, require_tls, retry_policy }
+            takes { name, routes, require_tls, retry_policy, include_request_attempt_count }
             // The router's own business; what others read.
             ignores { domains, metadata }
             refuses {
                 matcher, virtual_clusters, rate_limits, request_headers_to_add, request_headers_to_remove,
                 response_headers_to_add, response_headers_to_remove, cors, typed_per_filter_config,
-                include_request_attempt_count, include_attempt_count_in_response, retry_policy_typed_config,
+                include_attempt_count_in_response, retry_policy_typed_config,
                 hedge_policy, include_is_timeout_retry_header, per_request_buffer_limit_bytes,
                 request_body_buffer_limit, request_mirror_policies, route_specifiers,
             }
@@ -200,12 +211,15 @@ impl Reader<'_> {
         if is_set(require_tls) {
             return Err(at.field("require_tls").unsupported());
         }
-        let retries = match retry_policy {
-            Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
-            None => 0,
+        let defaults = Defaults {
+            retry: match retry_policy {
+                Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
+                None => Retry::default(),
+            },
+            count_attempts: *include_request_attempt_count,
         };
         let routes = routes.iter().enumerate();
-        let routes = routes.map(|(i, route)| self.route(&at.item("routes", i), route, retries));
+        let routes = routes.map(|(i, route)| self.route(&at.item("routes", i), route, &defaults));
         Ok(VirtualHost {
             name: name.as_str().into(),
             routes: routes.collect::<Result<_, _>>()?,
@@ -216,7 +230,7 @@ impl Reader<'_> {
         &mut self,
         at: &At<'_>,
         message: &pb::Route,
-        retries: u32,
+        defaults: &Defaults,
     ) -> Result<Arc<Route>, Refusal> {
         use pb::Route as Message;
         sort_fields!(at, message => Message {
@@ -244,7 +258,7 @@ impl Reader<'_> {
         let action = match action {
             Some(pb::route::Action::Route(action)) => {
                 let mut forward =
-                    self.forward(&at.field("route"), action, retries, &matcher, request)?;
+                    self.forward(&at.field("route"), action, defaults, &matcher, request)?;
                 forward.cors = cors;
                 Action::Forward(forward)
             }
@@ -316,14 +330,15 @@ impl Reader<'_> {
         &mut self,
         at: &At<'_>,
         message: &pb::RouteAction,
-        retries: u32,
+        defaults: &Defaults,
         matcher: &RouteMatcher,
         request: Edits,
     ) -> Result<Forward, Refusal> {
         use pb::RouteAction;
         sort_fields!(at, message => RouteAction {
             takes {
-                cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, cluster_specifier,
+                cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, max_grpc_timeout,
+                cluster_specifier,
                 prefix_rewrite, regex_rewrite, host_rewrite_specifier,
             }
             ignores {}
@@ -331,7 +346,7 @@ impl Reader<'_> {
                 metadata_match, path_rewrite_policy, path_rewrite,
                 append_x_forwarded_host, idle_timeout, flush_timeout, early_data_policy,
                 retry_policy_typed_config, request_mirror_policies, priority, rate_limits,
-                include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset,
+                include_vh_rate_limits, hash_policy, cors, grpc_timeout_offset,
                 upgrade_configs, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
                 hedge_policy,
             }
@@ -340,30 +355,15 @@ impl Reader<'_> {
         if is_set(cluster_not_found_response_code) {
             return Err(at.field("cluster_not_found_response_code").unsupported());
         }
-        must_be_unlimited(&at.field("timeout"), timeout.as_ref())?;
-        if let Some(limits) = max_stream_duration {
-            let at = at.field("max_stream_duration");
-            let pb::route_action::MaxStreamDuration {
-                max_stream_duration,
-                grpc_timeout_header_max,
-                grpc_timeout_header_offset,
-            } = limits;
-            must_be_unlimited(
-                &at.field("max_stream_duration"),
-                max_stream_duration.as_ref(),
-            )?;
-            must_be_unlimited(
-                &at.field("grpc_timeout_header_max"),
-                grpc_timeout_header_max.as_ref(),
-            )?;
-            must_be_unlimited(
-                &at.field("grpc_timeout_header_offset"),
-                grpc_timeout_header_offset.as_ref(),
-            )?;
-        }
-        let retries = match retry_policy {
+        let timeout = timeouts(
+            at,
+            timeout.as_ref(),
+            max_grpc_timeout.as_ref(),
+            max_stream_duration.as_ref(),
+        )?;
+        let retry = match retry_policy {
             Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
-            None => retries,
+            None => defaults.retry.clone(),
         };
         let path = match regex_rewrite {
             Some(_) if !prefix_rewrite.is_empty() => {
@@ -428,7 +428,9 @@ impl Reader<'_> {
         split.state = before.unwrap_or(split.state);
         Ok(Forward {
             split,
-            retries,
+            timeout,
+            retry,
+            count_attempts: defaults.count_attempts,
             changes: changes.boxed(),
             cors: None,
         })
@@ -523,6 +525,46 @@ fn cors_of(at: &At<'_>, configs: &HashMap<String, Any>) -> Result<Option<Arc<Cor
         policy = cors::compile(&place, &unpack(&place, config)?)?.map(Arc::new);
     }
     Ok(policy)
+}
+
+/// How long requests may take. Without a word that is 15 seconds, as Envoy has it.
+fn timeouts(
+    at: &At<'_>,
+    route: Option<&Duration>,
+    grpc_max: Option<&Duration>,
+    stream: Option<&pb::route_action::MaxStreamDuration>,
+) -> Result<Timeout, Refusal> {
+    let mut timeout = Timeout {
+        route: match route {
+            Some(limit) => Some(length(&at.field("timeout"), limit)?),
+            None => Some(DEFAULT_TIMEOUT),
+        },
+        grpc_max: match grpc_max {
+            Some(limit) => Some(length(&at.field("max_grpc_timeout"), limit)?),
+            None => None,
+        },
+    };
+    timeout.route = timeout.route.filter(|limit| !limit.is_zero());
+    if let Some(limits) = stream {
+        let at = at.field("max_stream_duration");
+        let pb::route_action::MaxStreamDuration {
+            max_stream_duration,
+            grpc_timeout_header_max,
+            grpc_timeout_header_offset,
+        } = limits;
+        must_be_unlimited(
+            &at.field("max_stream_duration"),
+            max_stream_duration.as_ref(),
+        )?;
+        must_be_unlimited(
+            &at.field("grpc_timeout_header_offset"),
+            grpc_timeout_header_offset.as_ref(),
+        )?;
+        if let Some(limit) = grpc_timeout_header_max {
+            timeout.grpc_max = Some(length(&at.field("grpc_timeout_header_max"), limit)?);
+        }
+    }
+    Ok(timeout)
 }
 
 /// What the weights of a split add up to, if that is acceptable.

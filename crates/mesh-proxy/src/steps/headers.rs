@@ -22,6 +22,9 @@ pub(crate) const MESH_WORKLOAD: HeaderName = HeaderName::from_static("x-mesh-wor
 /// Why the mesh answered instead of the application.
 pub(crate) const MESH_ERROR: HeaderName = HeaderName::from_static("x-mesh-error");
 
+/// The number of the try that brought a request here.
+pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// What the client at the edge, or the app, has spoken: `http` or `https`.
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -1,4 +1,4 @@
-//! A request's body on its way to an endpoint.
+//! A request's body on its way to an endpoint: as it comes, or kept for another try.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::keep::Kept;
 use crate::peer::Progress;
 
 /// What is known of a request's body by the exchange that it belongs to.
@@ -16,6 +18,9 @@ use crate::peer::Progress;
 pub(crate) struct Meter {
     bytes: AtomicU64,
     broken: AtomicBool,
+    ended: AtomicBool,
+    /// Who waits for its end.
+    waiting: AtomicWaker,
     /// Told whether the client goes on.
     progress: Option<Arc<Progress>>,
 }
@@ -37,28 +42,52 @@ impl Meter {
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
     }
+
+    /// Has all of it come? One task is woken when it has.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiting.register(cx.waker());
+        if self.ended.load(Relaxed) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Relaxed);
+        self.waiting.wake();
+    }
 }
 
-/// The body as it is handed to the connection: nothing, or the client's as it comes, at the pace that
-/// the endpoint takes.
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The client's side broke.
+    #[error("the client's body broke off: {0}")]
+    Client(#[source] hyper::Error),
+    /// The request is being sent to another endpoint instead.
+    #[error("the request has gone to another endpoint")]
+    Superseded,
+}
+
+/// The client's body as it comes, at the pace at which it is asked for.
 #[derive(Debug)]
-pub(crate) enum Outgoing {
-    Empty,
-    Stream { body: Incoming, meter: Arc<Meter> },
+pub(crate) struct Inflow {
+    body: Incoming,
+    pub(super) meter: Arc<Meter>,
 }
 
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl Inflow {
+    pub(crate) fn new(body: Incoming, meter: Arc<Meter>) -> Self {
+        Self { body, meter }
+    }
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    pub(super) fn poll(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Stream { body, meter } = self.get_mut() else {
-            return Poll::Ready(None);
-        };
-        let polled = Pin::new(body).poll_frame(cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let meter = &self.meter;
         if let Some(progress) = &meter.progress {
             progress.read(polled.is_ready());
         }
@@ -68,24 +97,99 @@ impl Body for Outgoing {
                 if let Some(data) = frame.data_ref() {
                     meter.bytes.fetch_add(data.len() as u64, Relaxed);
                 }
+                if self.body.is_end_stream() {
+                    meter.end();
+                }
             }
             Some(Err(_)) => meter.broken.store(true, Relaxed),
-            None => {}
+            None => meter.end(),
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Broken::Client)))
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body as it is handed to a connection.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// There is none.
+    Empty,
+    /// It can be sent once.
+    Stream(Inflow),
+    /// It can be sent again.
+    Kept(Kept),
+}
+
+impl Outgoing {
+    /// Keeps what comes of the body for another try, if that is not too much from the start.
+    pub(crate) fn keep(self) -> Self {
+        match self {
+            Self::Stream(inflow) if Kept::fits(&inflow) => Self::Kept(Kept::new(inflow)),
+            other => other,
+        }
+    }
+
+    /// The same body from its beginning, if it is there.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Stream(_) => None,
+            Self::Kept(kept) => Some(Self::Kept(kept.again())),
+        }
+    }
+
+    /// Whether all of it can still be sent.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Empty | Self::Stream(_) => true,
+            Self::Kept(kept) => kept.is_whole(),
+        }
+    }
+
+    pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream(inflow) => Some(inflow.meter.clone()),
+            Self::Kept(kept) => Some(kept.meter()),
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(inflow) => inflow.poll(cx),
+            Self::Kept(kept) => kept.poll(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream { body, .. } => body.is_end_stream(),
+            Self::Stream(inflow) => inflow.is_end(),
+            Self::Kept(kept) => kept.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream { body, .. } => body.size_hint(),
+            Self::Stream(inflow) => inflow.size_hint(),
+            Self::Kept(kept) => kept.size_hint(),
         }
     }
 }

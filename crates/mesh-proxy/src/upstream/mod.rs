@@ -12,6 +12,7 @@ pub(crate) mod balance;
 mod body;
 mod connect;
 mod dynamic;
+mod keep;
 mod pool;
 mod send;
 
@@ -19,11 +20,11 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(crate) use body::{Meter, Outgoing};
+pub(crate) use body::{Inflow, Meter, Outgoing};
 pub(crate) use connect::connect_session;
 pub use dynamic::Dynamic;
 pub(crate) use pool::Lease;
-pub(crate) use send::{Call, send};
+pub(crate) use send::{Call, Keep, Kind, send};
 
 use pool::Pool;
 

@@ -1,8 +1,8 @@
 //! Sending one request to one endpoint, and telling what may be tried again.
 //!
-//! Only what provably was not processed goes back to the caller: no connection came about, the
+//! A request that was provably not processed goes back to the caller: no connection came about, the
 //! connection's codec gave the request back unsent, or the endpoint refused its stream. Everything
-//! else might have had its effect, so it is never sent twice.
+//! else might have had its effect; it goes back only if the caller wants to keep it, because the user said so.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::pool::{Lease, Link, checkout};
 use super::{Meter, Outgoing};
 use crate::fail::{Fail, Flag};
 use crate::snapshot::{Cluster, Endpoint};
+use crate::steps::timeout::Deadline;
 use crate::steps::translate::{self, Target};
 use crate::worker::Worker;
 
@@ -29,23 +30,52 @@ pub(crate) struct Call<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) endpoint: &'a Arc<Endpoint>,
     pub(crate) target: &'a Target,
-    /// There is a retry left, so a refused request is worth keeping.
-    pub(crate) may_retry: bool,
+    /// What a copy of the request is worth.
+    pub(crate) keep: Keep,
 }
+
+/// When a request is copied before it is sent, so that it can be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Never: there is no try left.
+    Nothing,
+    /// If it has no body and the endpoint can refuse a stream, which it does without looking at it.
+    Refusable,
+    /// Always: the user wants it sent again even if it may have had its effect.
+    All,
+}
+
+/// What went wrong with a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No connection came about, or it gave the request back unsent.
+    Unsent,
+    /// The endpoint refused the stream.
+    Refused,
+    /// There is no response, or not in time: the request may have had its effect.
+    Reset,
+    /// The client's request is broken; no endpoint can mend it.
+    BadRequest,
+}
+
+/// A response's head, its connection, and the request if it is kept.
+pub(crate) type Sent = (Response<Incoming>, Lease, Option<Request<Outgoing>>);
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// The request, if it was not processed.
-    pub(crate) unsent: Option<Request<Outgoing>>,
+    pub(crate) kind: Kind,
+    /// The request, if it can be sent again.
+    pub(crate) request: Option<Request<Outgoing>>,
     pub(crate) fail: Fail,
 }
 
-/// Sends; the lease belongs to the response until its end.
+/// Sends; the lease belongs to the response until its end. The deadline is for the response's head.
 pub(crate) async fn send(
     call: Call<'_>,
     mut request: Request<Outgoing>,
-) -> Result<(Response<Incoming>, Lease), Box<Failed>> {
+    mut deadline: Option<Deadline>,
+) -> Result<Sent, Box<Failed>> {
     let mut moves = 0;
     loop {
         let mut lease = match checkout(call.worker, call.cluster, call.endpoint).await {
@@ -58,16 +88,24 @@ pub(crate) async fn send(
             lease.is_http2(),
             lease.origin.principal.is_some(),
         );
-        let copy = (call.may_retry && lease.is_http2()).then(|| copy(&request));
-        let meter = match request.body() {
-            Outgoing::Stream { meter, .. } => Some(meter.clone()),
-            Outgoing::Empty => None,
+        let kept = match call.keep {
+            Keep::All => copy(&request),
+            Keep::Refusable if lease.is_http2() && request.body().is_end_stream() => copy(&request),
+            Keep::Refusable | Keep::Nothing => None,
         };
-        let error = match try_send(&mut lease, request).await {
-            Ok(response) => return Ok((response, lease)),
+        let meter = request.body().meter();
+        let response = try_send(&mut lease, request);
+        let response = match &mut deadline {
+            None => response.await,
+            Some(deadline) => tokio::select! {
+                response = response => response,
+                () = deadline => return Err(late(kept, call.endpoint)),
+            },
+        };
+        let mut error = match response {
+            Ok(response) => return Ok((response, lease, kept)),
             Err(error) => error,
         };
-        let mut error = error;
         if let Some(unsent_request) = error.take_message() {
             request = unsent_request;
             moves += 1;
@@ -78,9 +116,12 @@ pub(crate) async fn send(
             return Err(unsent(request, cause));
         }
         let error = error.into_error();
-        let unsent = copy.flatten().filter(|_| was_refused(&error));
-        let fail = classify(&error, call.endpoint, meter.as_deref());
-        return Err(Box::new(Failed { unsent, fail }));
+        let (kind, fail) = classify(&error, call.endpoint, meter.as_deref());
+        return Err(Box::new(Failed {
+            kind,
+            request: kept,
+            fail,
+        }));
     }
 }
 
@@ -101,17 +142,27 @@ async fn try_send(
 
 fn unsent(request: Request<Outgoing>, cause: String) -> Box<Failed> {
     Box::new(Failed {
-        unsent: Some(request),
+        kind: Kind::Unsent,
+        request: Some(request),
         fail: Fail::new(Flag::ConnectFailure, cause),
     })
 }
 
-/// A copy to be sent again if the endpoint refuses the stream; only of requests without a body.
+fn late(kept: Option<Request<Outgoing>>, endpoint: &Endpoint) -> Box<Failed> {
+    let cause = format!(
+        "{} did not answer within the time of a try",
+        endpoint.address
+    );
+    Box::new(Failed {
+        kind: Kind::Reset,
+        request: kept,
+        fail: Fail::new(Flag::Timeout, cause),
+    })
+}
+
+/// A copy to be sent again, if its body can be.
 fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(Outgoing::Empty);
+    let mut copy = Request::new(request.body().again()?);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
@@ -132,23 +183,30 @@ fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-fn classify(error: &hyper::Error, endpoint: &Endpoint, meter: Option<&Meter>) -> Fail {
+fn classify(error: &hyper::Error, endpoint: &Endpoint, meter: Option<&Meter>) -> (Kind, Fail) {
     let address = &endpoint.address;
     if meter.is_some_and(Meter::is_broken) {
-        return Fail::refused(
+        let fail = Fail::refused(
             http::StatusCode::BAD_REQUEST,
             "the request's body is broken: it ended early or its framing is wrong",
         );
+        return (Kind::BadRequest, fail);
     }
+    let kind = if was_refused(error) {
+        Kind::Refused
+    } else {
+        Kind::Reset
+    };
     let reason = std::error::Error::source(error).map(|source| format!(": {source}"));
     let reason = reason.unwrap_or_default();
     let unacceptable =
         error.is_parse() || http2_error(error).is_some_and(|e| e.is_library() && !e.is_io());
-    if unacceptable {
+    let fail = if unacceptable {
         let cause = format!("{address} sent an invalid response ({error}{reason})");
         Fail::new(Flag::BadResponse, cause)
     } else {
         let cause = format!("{address} closed before its response ({error}{reason})");
         Fail::new(Flag::UpstreamClosed, cause)
-    }
+    };
+    (kind, fail)
 }

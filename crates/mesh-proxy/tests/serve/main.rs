@@ -15,6 +15,7 @@ mod floods;
 mod framing;
 mod mtls;
 mod passing;
+mod resilience;
 mod retries;
 mod sessions;
 mod splitting;

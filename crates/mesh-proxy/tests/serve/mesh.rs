@@ -10,7 +10,7 @@ use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
     Action, Balance, Cluster, Direction, Endpoint, Filter, FilterChain, FilterChains, Forward,
-    Http, Listener, Normalization, PathMatcher, PeerDirectory, Route, RouteMatcher, Router,
+    Http, Listener, Normalization, PathMatcher, PeerDirectory, Retry, Route, RouteMatcher, Router,
     ServiceName, Snapshot, Split, TcpProxy, UpstreamTls, VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
@@ -277,11 +277,10 @@ pub(crate) fn route(action: Action) -> Arc<Route> {
 }
 
 pub(crate) fn forward(targets: Vec<(Arc<str>, u32)>, retries: u32, workers: usize) -> Arc<Route> {
+    let forward = Forward::to(Split::new(targets, workers));
     route(Action::Forward(Forward {
-        split: Split::new(targets, workers),
-        retries,
-        changes: None,
-        cors: None,
+        retry: Retry::unprocessed(retries),
+        ..forward
     }))
 }
 

@@ -249,66 +249,119 @@ fn a_direct_response_has_a_status_and_a_body() {
     assert!(read(&allowed).is_ok());
 }
 
+fn forward_of(action: RouteAction, of_host: Option<RetryPolicy>) -> Result<Retry, Refusal> {
+    let mut host = host("all", &["*"], vec![forwarding(action)]);
+    host.retry_policy = of_host;
+    read(&configuration(vec![host])).map(|spec| {
+        match &spec.router.any.as_ref().unwrap().routes[0].action {
+            Action::Forward(forward) => forward.retry.clone(),
+            _ => panic!("it sends requests on"),
+        }
+    })
+}
+
 #[test]
-fn only_safe_retries_are_taken() {
+fn a_routes_retries_win_over_its_hosts() {
     let policy = |retry_on: &str, number: Option<u32>| RetryPolicy {
         retry_on: retry_on.into(),
         num_retries: number.map(|value| UInt32Value { value }),
         ..Default::default()
     };
-    let retries = |own: Option<RetryPolicy>, of_host: Option<RetryPolicy>| {
+    let attempts = |own: Option<RetryPolicy>, of_host: Option<RetryPolicy>| {
         let action = RouteAction {
             retry_policy: own,
             ..to_cluster("a")
         };
-        let mut host = host("all", &["*"], vec![forwarding(action)]);
-        host.retry_policy = of_host;
-        read(&configuration(vec![host])).map(|spec| {
-            match &spec.router.any.as_ref().unwrap().routes[0].action {
-                Action::Forward(forward) => forward.retries,
-                Action::Direct { .. } | Action::Redirect(_) => panic!("a direct response"),
-            }
-        })
+        forward_of(action, of_host).map(|retry| retry.attempts)
     };
-    assert_eq!(retries(None, None), Ok(0));
+    assert_eq!(attempts(None, None), Ok(0));
+    assert_eq!(attempts(Some(policy("5xx,reset", Some(2))), None), Ok(2));
+    assert_eq!(attempts(Some(policy("connect-failure", None)), None), Ok(1));
+    assert_eq!(attempts(Some(policy("", Some(3))), None), Ok(0));
+    let of_host = policy("refused-stream", Some(4));
+    assert_eq!(attempts(None, Some(of_host.clone())), Ok(4));
     assert_eq!(
-        retries(
-            Some(policy("connect-failure,refused-stream", Some(2))),
-            None
-        ),
-        Ok(2)
-    );
-    assert_eq!(retries(Some(policy("connect-failure", None)), None), Ok(1));
-    assert_eq!(retries(Some(policy("", Some(3))), None), Ok(0));
-    assert_eq!(
-        retries(None, Some(policy("refused-stream", Some(4)))),
-        Ok(4)
-    );
-    assert_eq!(
-        retries(
-            Some(policy("connect-failure", Some(1))),
-            Some(policy("refused-stream", Some(4)))
-        ),
+        attempts(Some(policy("connect-failure", Some(1))), Some(of_host)),
         Ok(1)
     );
-    let error = retries(Some(policy("connect-failure, 5xx", Some(2))), None).unwrap_err();
+    let error = attempts(Some(policy("connect-failure, 6xx", Some(2))), None).unwrap_err();
     assert_eq!(
         error.field,
         "virtual_hosts[0].routes[0].route.retry_policy.retry_on"
     );
-    assert!(error.message.contains("\"5xx\""), "{error}");
-    let slow = RetryPolicy {
-        per_try_timeout: Some(Duration {
-            seconds: 1,
-            nanos: 0,
-        }),
-        ..policy("connect-failure", None)
+    assert!(error.message.contains("\"6xx\""), "{error}");
+}
+
+#[test]
+fn all_that_istio_says_of_retries_is_read() {
+    use mesh_xds::envoy::route::retry_policy::RetryBackOff;
+    let length = |millis: i32| Duration {
+        seconds: 0,
+        nanos: millis * 1_000_000,
     };
-    let error = retries(Some(slow), None).unwrap_err();
+    let policy = RetryPolicy {
+        retry_on: "connect-failure,retriable-status-codes".into(),
+        retriable_status_codes: vec![503, 418],
+        per_try_timeout: Some(length(250)),
+        retry_back_off: Some(RetryBackOff {
+            base_interval: Some(length(10)),
+            max_interval: None,
+        }),
+        ..Default::default()
+    };
+    let read = |policy: RetryPolicy| {
+        let action = RouteAction {
+            retry_policy: Some(policy),
+            ..to_cluster("a")
+        };
+        forward_of(action, None)
+    };
+    let retry = read(policy.clone()).unwrap();
+    let statuses: Vec<u16> = retry.statuses.iter().map(StatusCode::as_u16).collect();
+    assert_eq!(statuses, [503, 418]);
+    let millis = |time: std::time::Duration| time.as_millis();
+    assert_eq!(retry.per_try_timeout.map(millis), Some(250));
+    assert_eq!(millis(retry.backoff.max), 100);
+    assert!(!retry.avoid_tried, "no predicate asks for it");
+    let odd = RetryPolicy {
+        retriable_status_codes: vec![503, 9],
+        ..policy.clone()
+    };
     assert_eq!(
-        error.field,
-        "virtual_hosts[0].routes[0].route.retry_policy.per_try_timeout"
+        read(odd).unwrap_err().field,
+        "virtual_hosts[0].routes[0].route.retry_policy.retriable_status_codes[1]"
     );
+    let hasty = RetryPolicy {
+        retry_back_off: Some(RetryBackOff::default()),
+        ..policy
+    };
+    assert_eq!(
+        read(hasty).unwrap_err().field,
+        "virtual_hosts[0].routes[0].route.retry_policy.retry_back_off.base_interval"
+    );
+}
+
+#[test]
+fn a_timeout_is_envoys() {
+    let seconds = |seconds| Some(Duration { seconds, nanos: 0 });
+    let of = |change: &dyn Fn(&mut RouteAction)| {
+        let mut action = to_cluster("a");
+        change(&mut action);
+        let spec = read(&one(forwarding(action))).unwrap();
+        match &spec.router.any.as_ref().unwrap().routes[0].action {
+            Action::Forward(forward) => {
+                let seconds = |time: std::time::Duration| time.as_secs();
+                let Timeout { route, grpc_max } = forward.timeout;
+                (route.map(seconds), grpc_max.map(seconds))
+            }
+            _ => panic!("it sends requests on"),
+        }
+    };
+    assert_eq!(of(&|_| ()), (Some(15), None), "Envoy's default");
+    assert_eq!(of(&|a| a.timeout = seconds(0)), (None, None));
+    #[allow(deprecated, reason = "it is what Istio sends")]
+    let both = of(&|a| (a.timeout, a.max_grpc_timeout) = (seconds(3), seconds(3)));
+    assert_eq!(both, (Some(3), Some(3)));
 }
 
 #[test]
@@ -331,7 +384,7 @@ fn what_is_not_supported_is_refused_by_name() {
     );
     assert_eq!(
         refused_action(|a| a.timeout = Some(Duration {
-            seconds: 15,
+            seconds: -1,
             nanos: 0
         })),
         "timeout"
