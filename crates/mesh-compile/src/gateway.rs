@@ -142,6 +142,7 @@ fn hosts(domains: BTreeMap<String, Vec<Route>>, name: impl Fn(&str) -> String) -
             name: name(&domain),
             domains: vec![domain],
             routes: catch_all_last(routes),
+            include_request_attempt_count: true,
             ..VirtualHost::default()
         })
         .collect();

@@ -17,6 +17,7 @@ mod listener;
 mod matcher;
 mod mesh;
 mod model;
+mod resilience;
 mod route;
 mod service;
 mod sidecar;

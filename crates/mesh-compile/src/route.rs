@@ -5,22 +5,20 @@ use std::collections::BTreeSet;
 use mesh_config::model::{HttpDestination, HttpRoute};
 use mesh_config::resolve_host;
 use mesh_xds::envoy::core::{DataSource, data_source::Specifier};
-use mesh_xds::envoy::previous_hosts::PreviousHostsPredicate;
 use mesh_xds::envoy::protobuf::{Duration, UInt32Value};
-use mesh_xds::envoy::route::retry_policy::{RetryHostPredicate, retry_host_predicate};
 use mesh_xds::envoy::route::route::Action;
 use mesh_xds::envoy::route::route_action::ClusterSpecifier;
 use mesh_xds::envoy::route::weighted_cluster::ClusterWeight;
 use mesh_xds::envoy::route::{
-    DirectResponseAction, RetryPolicy, Route, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponseAction, Route, RouteAction, RouteMatch, WeightedCluster,
 };
-use mesh_xds::{names, pack};
+use mesh_xds::names;
 
 use crate::client::Client;
-use crate::matcher;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
 use crate::virtual_service::VirtualService;
+use crate::{matcher, resilience};
 
 /// The route to a service that no VirtualService speaks for.
 const DEFAULT: &str = "default";
@@ -81,7 +79,7 @@ impl<'a> Router<'a> {
         Route {
             name: DEFAULT.to_owned(),
             r#match: Some(matcher::always()),
-            action: Some(forward(ClusterSpecifier::Cluster(cluster))),
+            action: Some(self.forward(ClusterSpecifier::Cluster(cluster), &HttpRoute::default())),
             ..Route::default()
         }
     }
@@ -109,7 +107,8 @@ impl<'a> Router<'a> {
         };
         // A destination that is alone takes everything, whatever its weight.
         if let [destination] = http.route.as_slice() {
-            return forward(ClusterSpecifier::Cluster(target(destination)));
+            let cluster = target(destination);
+            return self.forward(ClusterSpecifier::Cluster(cluster), http);
         }
         let weighted: Vec<(String, u32)> = http
             .route
@@ -119,9 +118,22 @@ impl<'a> Router<'a> {
             .collect();
         match weighted.as_slice() {
             [] => direct_response(503, &format!("{title}: no destination has a weight\n")),
-            [(cluster, _)] => forward(ClusterSpecifier::Cluster(cluster.clone())),
-            _ => forward(ClusterSpecifier::WeightedClusters(split(weighted))),
+            [(cluster, _)] => self.forward(ClusterSpecifier::Cluster(cluster.clone()), http),
+            _ => self.forward(ClusterSpecifier::WeightedClusters(split(weighted)), http),
         }
+    }
+
+    /// Sends requests on, under the rules of their route.
+    fn forward(&self, specifier: ClusterSpecifier, http: &HttpRoute) -> Action {
+        let default = self.mesh.settings.default_retries.as_ref();
+        let retries = http.retries.as_ref().or(default);
+        let mut action = RouteAction {
+            cluster_specifier: Some(specifier),
+            retry_policy: resilience::retry_policy(retries, false),
+            ..RouteAction::default()
+        };
+        resilience::limit_time(&mut action, http.timeout);
+        Action::Route(action)
     }
 
     /// The name of the cluster that a destination means, whether there is one or not.
@@ -219,29 +231,6 @@ fn split(mut targets: Vec<(String, u32)>) -> WeightedCluster {
         clusters: clusters.collect(),
         ..WeightedCluster::default()
     }
-}
-
-/// Sends requests on: without a time limit, and with retries where the request was provably not processed.
-fn forward(specifier: ClusterSpecifier) -> Action {
-    let another_host = RetryHostPredicate {
-        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-        config_type: Some(retry_host_predicate::ConfigType::TypedConfig(pack(
-            &PreviousHostsPredicate::default(),
-        ))),
-    };
-    Action::Route(RouteAction {
-        cluster_specifier: Some(specifier),
-        // Envoy's own default would be 15 seconds.
-        timeout: Some(Duration::default()),
-        retry_policy: Some(RetryPolicy {
-            retry_on: "connect-failure,refused-stream".to_owned(),
-            num_retries: Some(UInt32Value { value: 2 }),
-            retry_host_predicate: vec![another_host],
-            host_selection_retry_max_attempts: 5,
-            ..RetryPolicy::default()
-        }),
-        ..RouteAction::default()
-    })
 }
 
 /// Sends requests to a cluster that is local to the proxy: no retries, its failures are the caller's to judge.

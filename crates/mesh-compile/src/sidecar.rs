@@ -192,6 +192,7 @@ impl Hosts {
         let host = VirtualHost {
             name,
             routes,
+            include_request_attempt_count: true,
             ..VirtualHost::default()
         };
         self.virtual_hosts.push((host, domains));

@@ -424,7 +424,10 @@ fn routes_retry_what_was_not_processed_and_have_no_time_limit() {
         .retry_policy
         .clone()
         .expect("retries are on by default");
-    assert_eq!(policy.retry_on, "connect-failure,refused-stream");
+    assert_eq!(
+        policy.retry_on,
+        "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+    );
     assert_eq!(policy.num_retries.map(|number| number.value), Some(2));
 }
 

@@ -14,6 +14,7 @@ mod networking;
 mod object;
 mod policy;
 mod security;
+mod resilience;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -44,6 +45,7 @@ pub use security::{
     JwtKeys, JwtRule, MutualTls, Operation, PathMatch, PeerAuthentication, RequestAuthentication,
     ServiceAccountMatch, Source, TextAttribute,
 };
+pub use resilience::{Abort, AbortStatus, Delay, Fault, Mirror, Retries, Share, Sticky};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use service_entry::{EntryPort, Location, Resolution, ServiceEntry};
 pub use sidecar::{

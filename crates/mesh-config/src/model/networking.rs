@@ -1,8 +1,10 @@
 //! `networking.istio.io`: Gateway, VirtualService.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::http::{CorsPolicy, Delegate, DirectResponse, HeaderOperations, Redirect, Rewrite};
+use super::resilience::{Fault, Mirror, Retries, Sticky};
 
 /// A Gateway: which workloads listen where, for which hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct VirtualService {
     pub http: Vec<HttpRoute>,
     /// Namespaces whose proxies it is for: names, `.` for its own, `*` for all. Empty means all.
     pub export_to: Vec<String>,
+    /// If set, clients stay with the destination that their first request got.
+    pub sticky: Option<Sticky>,
 }
 
 /// One HTTP route.
@@ -67,6 +71,14 @@ pub struct HttpRoute {
     pub cors: Option<CorsPolicy>,
     /// Changes of headers, whatever the destination is.
     pub headers: HeaderOperations,
+    /// From the end of a request to the end of its response; `None` and zero are no limit.
+    pub timeout: Option<Duration>,
+    /// What is tried again; `None` is the mesh's default.
+    pub retries: Option<Retries>,
+    /// Failures on purpose.
+    pub fault: Option<Fault>,
+    /// Who gets copies of its requests.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// All of these conditions; what is absent is not asked.

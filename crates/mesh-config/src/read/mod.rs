@@ -17,6 +17,7 @@ mod layer4;
 mod matching;
 mod metadata;
 mod policy;
+mod resilience;
 mod route_policy;
 mod service;
 mod service_entry;
@@ -209,7 +210,7 @@ impl Reader {
         Some(match kind {
             Kind::Service => Spec::Service(self.service(&spec)),
             Kind::Gateway => Spec::Gateway(self.gateway(&spec)),
-            Kind::VirtualService => Spec::VirtualService(self.virtual_service(&spec)),
+            Kind::VirtualService => Spec::VirtualService(self.virtual_service(root, &spec)),
             Kind::DestinationRule => Spec::DestinationRule(Box::new(self.destination_rule(&spec))),
             Kind::WorkloadGroup => Spec::WorkloadGroup(self.workload_group(&spec)),
             Kind::WorkloadEntry => Spec::WorkloadEntry(self.workload_entry(&spec)),

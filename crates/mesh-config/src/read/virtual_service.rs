@@ -2,7 +2,7 @@
 
 use super::Reader;
 use super::service::narrow;
-use crate::model::{HttpDestination, HttpRoute, VirtualService};
+use crate::model::{HeaderOperations, HttpDestination, HttpRoute, VirtualService};
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, quoted};
 
@@ -10,7 +10,11 @@ use crate::yaml::{Cursor, quoted};
 const MESH: &str = "mesh";
 
 impl Reader {
-    pub(super) fn virtual_service(&mut self, spec: &Cursor<'_>) -> VirtualService {
+    pub(super) fn virtual_service(
+        &mut self,
+        root: &Cursor<'_>,
+        spec: &Cursor<'_>,
+    ) -> VirtualService {
         let has_routes = ["http", "tls", "tcp"]
             .iter()
             .any(|kind| spec.each(kind).next().is_some());
@@ -36,6 +40,7 @@ impl Reader {
         VirtualService {
             hosts,
             gateways,
+            sticky: self.sticky(root),
             export_to: spec
                 .each("exportTo")
                 .filter_map(|at| at.node.as_str().map(str::to_owned))
@@ -139,7 +144,7 @@ impl Reader {
                 "a route must send requests somewhere; give route, redirect or directResponse",
             );
         }
-        let route = HttpRoute {
+        let mut route = HttpRoute {
             name: at.text("name").to_owned(),
             matches: at
                 .each("match")
@@ -148,6 +153,7 @@ impl Reader {
             route: self.destinations(at),
             ..self.actions_of(at)
         };
+        self.resilience_of(at, &mut route);
         self.route_policies(at, &route);
         route
     }
@@ -210,7 +216,6 @@ impl Reader {
     }
 
     fn http_destination(&mut self, at: &Cursor<'_>) -> Option<HttpDestination> {
-        let destination = at.get("destination")?;
         let weight = match at.get("weight") {
             None => 0,
             Some(weight) => {
@@ -222,6 +227,16 @@ impl Reader {
                 })
             }
         };
+        Some(HttpDestination {
+            weight,
+            headers: self.header_operations(at),
+            ..self.destination_of(at, "destination")?
+        })
+    }
+
+    /// Host, subset and port under `key`.
+    pub(super) fn destination_of(&mut self, at: &Cursor<'_>, key: &str) -> Option<HttpDestination> {
+        let destination = at.get(key)?;
         let host = destination.get("host")?;
         let subset = destination.get("subset");
         let port = destination.get("port").and_then(|port| port.get("number"));
@@ -232,8 +247,8 @@ impl Reader {
             port: port
                 .and_then(|port| port.node.as_integer())
                 .and_then(narrow),
-            weight,
-            headers: self.header_operations(at),
+            weight: 0,
+            headers: HeaderOperations::default(),
         })
     }
 }

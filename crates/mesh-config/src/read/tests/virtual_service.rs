@@ -206,8 +206,6 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
         )
     };
     let fields = [
-        ("timeout: 1s", "timeout"),
-        ("retries: {attempts: 3}", "retries"),
         ("fault: {delay: {fixedDelay: 1s}}", "fault"),
         ("rewrite: {uri: /}", "rewrite"),
         ("mirror: {host: b}", "mirror"),
