@@ -1,8 +1,8 @@
-//! Timeouts, retries, faults and mirrors of a route, in the form in which Istio's control plane sends them.
+//! Timeouts and retries of a route, in the form in which Istio's control plane sends them.
 
 use std::time::Duration;
 
-use mesh_config::model::{Retries, Share};
+use mesh_config::model::Retries;
 use mesh_xds::envoy::previous_hosts::PreviousHostsPredicate;
 use mesh_xds::envoy::previous_priorities::PreviousPrioritiesConfig;
 use mesh_xds::envoy::protobuf::{self, UInt32Value};
@@ -10,8 +10,6 @@ use mesh_xds::envoy::route::retry_policy::{
     RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority,
 };
 use mesh_xds::envoy::route::{RetryPolicy, RouteAction};
-use mesh_xds::envoy::types::FractionalPercent;
-use mesh_xds::envoy::types::fractional_percent::DenominatorType;
 use mesh_xds::pack;
 
 /// Istio's default conditions. The gRPC ones are what a service says of itself.
@@ -90,13 +88,6 @@ fn conditions(written: &[String]) -> (String, Vec<u32>) {
         words.push(STATUS_CODES);
     }
     (words.join(","), statuses)
-}
-
-pub(crate) fn fraction(share: Share) -> FractionalPercent {
-    FractionalPercent {
-        numerator: share.0,
-        denominator: DenominatorType::Million as i32,
-    }
 }
 
 pub(crate) fn duration(time: Duration) -> protobuf::Duration {

@@ -133,7 +133,7 @@ impl Kept {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         if self.had == 0 {
-            self.store().announced.clone()
+            self.store().announced
         } else {
             SizeHint::default()
         }

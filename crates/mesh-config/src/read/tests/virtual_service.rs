@@ -206,7 +206,7 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
         )
     };
     let fields = [
-        ("fault: {delay: {fixedDelay: 1s}}", "fault"),
+        ("fault: {delay: {fixedDelay: 1s, percent: 5}}", "fault"),
         ("rewrite: {uri: /}", "rewrite"),
         ("mirror: {host: b}", "mirror"),
         ("mirrors: [{destination: {host: b}}]", "mirrors"),
