@@ -35,7 +35,7 @@ impl Reader {
         route.timeout = length(at, "timeout");
         route.retries = at.get("retries").map(|at| retries_of(&at));
         route.fault = at.get("fault").map(|at| self.fault_of(&at));
-        route.mirrors = self.mirrors_of(at);
+        route.mirrors = Self::mirrors_of(at);
     }
 
     fn fault_of(&mut self, at: &Cursor<'_>) -> Fault {
@@ -89,10 +89,10 @@ impl Reader {
         Fault { delay, abort }
     }
 
-    fn mirrors_of(&mut self, at: &Cursor<'_>) -> Vec<Mirror> {
+    fn mirrors_of(at: &Cursor<'_>) -> Vec<Mirror> {
         let mut mirrors = Vec::new();
         if at.get("mirror").is_some()
-            && let Some(destination) = self.destination_of(at, "mirror")
+            && let Some(destination) = Self::destination_of(at, "mirror")
         {
             let old = ["mirrorPercent", "mirror_percent"];
             let old = old.iter().find_map(|key| integer(at, key));
@@ -105,7 +105,7 @@ impl Reader {
             });
         }
         for at in at.each("mirrors") {
-            if let Some(destination) = self.destination_of(&at, "destination") {
+            if let Some(destination) = Self::destination_of(&at, "destination") {
                 mirrors.push(Mirror {
                     destination,
                     share: share(&at, "percentage").unwrap_or(Share::ALL),

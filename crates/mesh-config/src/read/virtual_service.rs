@@ -230,12 +230,12 @@ impl Reader {
         Some(HttpDestination {
             weight,
             headers: self.header_operations(at),
-            ..self.destination_of(at, "destination")?
+            ..Self::destination_of(at, "destination")?
         })
     }
 
     /// Host, subset and port under `key`.
-    pub(super) fn destination_of(&mut self, at: &Cursor<'_>, key: &str) -> Option<HttpDestination> {
+    pub(super) fn destination_of(at: &Cursor<'_>, key: &str) -> Option<HttpDestination> {
         let destination = at.get(key)?;
         let host = destination.get("host")?;
         let subset = destination.get("subset");
