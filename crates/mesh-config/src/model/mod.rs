@@ -13,8 +13,8 @@ mod metadata;
 mod networking;
 mod object;
 mod policy;
-mod security;
 mod resilience;
+mod security;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -40,12 +40,12 @@ pub use networking::{
 };
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
 pub use policy::{Among, IpBlock, PolicyTarget, TargetReference, ValueMatch};
+pub use resilience::{Abort, AbortStatus, Delay, Fault, Mirror, Retries, Share, Sticky};
 pub use security::{
     AddressAttribute, AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition,
     JwtKeys, JwtRule, MutualTls, Operation, PathMatch, PeerAuthentication, RequestAuthentication,
     ServiceAccountMatch, Source, TextAttribute,
 };
-pub use resilience::{Abort, AbortStatus, Delay, Fault, Mirror, Retries, Share, Sticky};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use service_entry::{EntryPort, Location, Resolution, ServiceEntry};
 pub use sidecar::{
