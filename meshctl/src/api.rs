@@ -3,11 +3,12 @@
 //! Only what the API itself offers: plain HTTP/1.1, and a bearer token where it wants one. What an answer
 //! means is the commands' business, see [`crate::apply`].
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header, request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -58,6 +59,31 @@ pub(crate) enum CallError {
     },
 }
 
+/// Why there is no token to send.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the token file {}: {reason}; check --token-file", file.display())]
+pub(crate) struct TokenError {
+    file: PathBuf,
+    reason: String,
+}
+
+/// The bearer token of a file.
+pub(crate) fn read_token(file: &Path) -> Result<HeaderValue, TokenError> {
+    let wrong = |reason: String| TokenError {
+        file: file.to_owned(),
+        reason,
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(wrong("it is empty".to_owned()));
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| wrong("it is more than one line of text".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// What the API said.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -102,14 +128,31 @@ impl Address {
         token: Option<&HeaderValue>,
         body: Bytes,
     ) -> Result<Answer, CallError> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/yaml");
+        self.send(request, token, body).await
+    }
+
+    /// Asks for what is at `path`, with the bearer token where there is one.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        token: Option<&HeaderValue>,
+    ) -> Result<Answer, CallError> {
+        self.send(Request::get(path), token, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        request: request::Builder,
+        token: Option<&HeaderValue>,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
         let lost = |reason: String| CallError::OutOfReach {
             address: self.to_string(),
             reason,
         };
         let no_answer = |_| lost(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()));
-        let mut request = Request::post(path)
-            .header(header::HOST, format!("{}:{}", self.host, self.port))
-            .header(header::CONTENT_TYPE, "application/yaml");
+        let mut request = request.header(header::HOST, format!("{}:{}", self.host, self.port));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token);
         }

@@ -4,20 +4,18 @@
 //! without an API. Then they go as one text to `POST /apply`: objects may refer to others in any file. What
 //! the API finds is told by the files' own lines again.
 
-mod source;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Address, Answer, CallError};
+use crate::api::{Address, Answer, CallError, TokenError, read_token};
+use crate::texts::{SourceError, Texts};
 use crate::{Failure, exit, print, say};
-use source::Texts;
 
 /// What `meshctl apply` is told.
 #[derive(Debug, Args)]
@@ -53,9 +51,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
     #[error(transparent)]
-    Source(#[from] source::SourceError),
-    #[error("cannot read the token file {}: {reason}; check --token-file", file.display())]
-    Token { file: PathBuf, reason: String },
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(
@@ -126,7 +124,7 @@ impl ApplyError {
             Self::Source(error) => error.exit_code(),
             Self::Invalid(_) => exit::DATA,
             Self::Call(_) | Self::NotReady { .. } => exit::UNAVAILABLE,
-            Self::Token { .. }
+            Self::Token(_)
             | Self::Unauthorized { .. }
             | Self::Refused { .. }
             | Self::Foreign { .. }
@@ -137,7 +135,11 @@ impl ApplyError {
 
 fn apply(arguments: &Arguments) -> Result<Applied, ApplyError> {
     let texts = Texts::read(&arguments.files, &arguments.from_env)?;
-    let token = arguments.token_file.as_ref().map(read_token).transpose()?;
+    let token = arguments
+        .token_file
+        .as_deref()
+        .map(read_token)
+        .transpose()?;
     let body = Bytes::from(texts.joined());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -198,22 +200,6 @@ fn understand(api: &Address, answer: &Answer, texts: &Texts) -> Result<Applied, 
         }
         _ => ApplyError::Refused { status, message },
     })
-}
-
-fn read_token(file: &PathBuf) -> Result<HeaderValue, ApplyError> {
-    let wrong = |reason: String| ApplyError::Token {
-        file: file.clone(),
-        reason,
-    };
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(wrong("it is empty".to_owned()));
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| wrong("it is more than one line of text".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -8,5 +8,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 64;
 /// Input data is wrong (`EX_DATAERR`).
 pub(crate) const DATA: u8 = 65;
+/// There are findings.
+pub(crate) const FINDINGS: u8 = 79;
 /// The config API is out of reach (`EX_UNAVAILABLE`).
 pub(crate) const UNAVAILABLE: u8 = 69;

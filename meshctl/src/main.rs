@@ -1,13 +1,17 @@
 //! `meshctl`: the command line beside the daemons.
 //!
-//! Each command is a module: [`apply`] hands configuration to `mesh-api`,
+//! Each command is a module: [`apply`] hands configuration to `mesh-api`, [`analyze`] says what is wrong with it,
 //! [`compose`] brings a Compose file into the mesh. Here stand only the arguments'
 //! way to them and a failure's way to the exit code.
 
+mod analyze;
 mod api;
 mod apply;
 mod compose;
 mod exit;
+#[cfg(test)]
+mod fake_api;
+mod texts;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says what contradicts what, what does not exist, and what goes past the mesh
+    Analyze(analyze::Arguments),
     /// Creates and updates objects: all that is named at once, or nothing
     Apply(apply::Arguments),
     /// Brings a Compose file into the mesh, and out of it again
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
+        Command::Analyze(arguments) => analyze::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Compose(command) => compose::run(&command),
     };

@@ -132,3 +132,25 @@ fn each_kind_of_failure_has_its_exit_code_and_changes_no_file() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), broken);
 }
+
+#[test]
+fn analyze_names_the_line_and_has_its_own_exit_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\nspec:\n  hosts: [a]\n  http:\n  - route:\n    - destination:\n        host: gone\n";
+    let done = meshctl(directory.path(), &["analyze", "-"], rule);
+    assert_eq!(done.status.code(), Some(79));
+    let lines = text(&done.stdout);
+    assert!(
+        lines.starts_with(
+            "standard input:9:15: Error [IST0101] (VirtualService default/x) \
+             spec.http[0].route[0].destination.host: no Service has the host gone.default.svc.cluster.local"
+        ),
+        "{lines}"
+    );
+    let done = meshctl(directory.path(), &["analyze", "-f", "-"], "a: [\n");
+    assert_eq!(done.status.code(), Some(65));
+    let done = meshctl(directory.path(), &["analyze", "-f", "gone.yaml"], "");
+    assert_eq!(done.status.code(), Some(65));
+    let done = meshctl(directory.path(), &["analyze"], "");
+    assert_eq!(done.status.code(), Some(64));
+}

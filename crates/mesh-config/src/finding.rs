@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use crate::analysis::{self, Code};
 use crate::model::{Object, ObjectKey};
 use crate::yaml::{Cursor, Mark};
@@ -102,6 +104,43 @@ impl fmt::Display for Finding {
 impl std::error::Error for Finding {}
 
 impl Finding {
+    /// As JSON, for programs: with the keys of `istioctl analyze -o json` (`code`, `level`, `message`, `origin`,
+    /// `reference`) and each part by itself. What is not known is left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut json = json!({ "level": self.level.title(), "message": self.message });
+        let mut set = |key: &str, value: Value| json[key] = value;
+        if let Some(code) = self.code {
+            set("code", json!(code.id));
+            set("name", json!(code.name));
+        }
+        if let Some(object) = &self.object {
+            set("origin", json!(object.to_string()));
+            let kind = object.kind.kind();
+            set(
+                "object",
+                json!({ "kind": kind, "namespace": object.namespace, "name": object.name }),
+            );
+        }
+        if !self.field.is_empty() {
+            set("field", json!(self.field));
+        }
+        if let Some(place) = &self.origin {
+            let file = place.file.display().to_string();
+            let (line, column) = (place.mark.line, place.mark.column);
+            let reference = if line > 0 {
+                format!("{file}:{line}:{column}")
+            } else {
+                file.clone()
+            };
+            set("reference", json!(reference));
+            set("file", json!(file));
+            set("line", json!(line));
+            set("column", json!(column));
+        }
+        json
+    }
+
     /// A finding about an object as a whole, wherever it was written.
     pub fn of(code: &'static Code, object: ObjectKey, message: impl Into<String>) -> Finding {
         Finding {

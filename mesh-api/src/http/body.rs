@@ -18,7 +18,7 @@ const LARGEST: usize = 3 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What findings name as the file.
-const ORIGIN: &str = "request body";
+pub(super) const ORIGIN: &str = "request body";
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

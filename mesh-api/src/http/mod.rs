@@ -1,10 +1,12 @@
 //! The config API over HTTP, in the Kubernetes API's paths and shapes.
 //!
-//! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts;
+//! [`resources`] is create, read, update, delete and list for every kind; [`apply`] takes whole texts,
+//! [`mod@analysis`] says what contradicts what in them;
 //! [`discovery`] says what there is; [`mod@views`], [`graph`] and [`mod@page`] show what the mesh does.
 //! [`mod@scraping`] tells Prometheus where they are measured. [`guard`] says who may talk to it, [`access`] what the token is for.
 
 mod access;
+mod analysis;
 mod apply;
 mod body;
 mod discovery;
@@ -57,6 +59,10 @@ pub(crate) fn config_api(store: Arc<Store>, readiness: Readiness) -> Router {
         .route("/apis/{group}/{version}", get(discovery::group_resources))
         .route("/apis/{group}/{version}/{*rest}", any(resources::grouped))
         .route("/apply", post(apply::apply))
+        .route(
+            "/api/mesh/analysis",
+            get(analysis::get).post(analysis::post),
+        )
         .with_state(store)
         .merge(health)
 }

@@ -74,7 +74,8 @@ impl Options {
     pub fn files() -> Self {
         Options {
             gateways: vec![Gateway {
-                ports: Some(vec![80, 443, 15443, 31400]),
+                // Those of Istio's own Service, and those of its pod.
+                ports: Some(vec![80, 443, 8080, 8443, 15443, 31400]),
                 ..Gateway::standard()
             }],
             complete: true,

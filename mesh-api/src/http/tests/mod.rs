@@ -1,6 +1,7 @@
 //! The config API as a client sees it, over the router itself.
 
 mod access;
+mod analysis;
 mod applying;
 mod bodies;
 mod objects;

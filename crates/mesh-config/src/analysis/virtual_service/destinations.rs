@@ -113,7 +113,12 @@ fn subset(index: &Index<'_>, destination: &Destination<'_>, host: &str, found: &
         return;
     }
     let field = format!("{}.subset", destination.path);
+    // Without the host, the subset is not what is wrong.
+    let has_host = index.hosts().anyone(host).is_some();
     let Some(known) = index.subsets(host) else {
+        if !has_host {
+            return;
+        }
         let message = format!(
             "no DestinationRule defines the subset {subset} of {host} yet; until one does, requests for it are \
              answered with 503"
@@ -133,8 +138,7 @@ fn subset(index: &Index<'_>, destination: &Destination<'_>, host: &str, found: &
             known.join(", ")
         ),
     };
-    // Without the host, the subset is not what is wrong.
-    if destination.is_http_route && index.hosts().anyone(host).is_some() {
+    if destination.is_http_route && has_host {
         found.refuse(&NOT_FOUND, field, message);
     } else {
         found.tell(&NOT_FOUND, field, message);

@@ -12,7 +12,7 @@ const BODY: &str = "request body:";
 
 /// All texts of one apply, in order.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Vec<Text>);
+pub(crate) struct Texts(Vec<Text>);
 
 #[derive(Debug)]
 struct Text {
@@ -24,7 +24,7 @@ struct Text {
 
 /// Why there is no text to apply.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
+pub(crate) enum SourceError {
     /// The system's reason.
     #[error("cannot read {}: {source}; check -f", name.display())]
     Read { name: PathBuf, source: io::Error },
@@ -36,6 +36,12 @@ pub(super) enum SourceError {
         "the environment variable {0} is not set to a text; set it, or name another one with --from-env"
     )]
     NoVariable(String),
+    /// Those bytes are no text.
+    #[error("{} is not UTF-8 text: {source}; save the file as UTF-8", name.display())]
+    NotText {
+        name: PathBuf,
+        source: std::str::Utf8Error,
+    },
     /// The texts are wrong; each line says what and where.
     #[error("nothing was applied:\n{0}")]
     Wrong(String),
@@ -47,18 +53,18 @@ pub(super) enum SourceError {
 }
 
 impl SourceError {
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Read { .. } | Self::NoFiles(_) => exit::FAILED,
             Self::NoVariable(_) => exit::USAGE,
-            Self::Wrong(_) | Self::Empty(_) => exit::DATA,
+            Self::NotText { .. } | Self::Wrong(_) | Self::Empty(_) => exit::DATA,
         }
     }
 }
 
 impl Texts {
     /// Reads all sources and checks each.
-    pub(super) fn read(files: &[PathBuf], variables: &[String]) -> Result<Self, SourceError> {
+    pub(crate) fn read(files: &[PathBuf], variables: &[String]) -> Result<Self, SourceError> {
         let mut texts = Self::default();
         let mut wrong = Vec::new();
         let mut objects = 0;
@@ -71,26 +77,7 @@ impl Texts {
                 .0
                 .push(Text::new(name, &String::from_utf8_lossy(bytes)));
         };
-        for path in files {
-            let failed = |source| SourceError::Read {
-                name: path.clone(),
-                source,
-            };
-            if path.as_os_str() == "-" {
-                let mut bytes = Vec::new();
-                io::stdin().read_to_end(&mut bytes).map_err(failed)?;
-                take(PathBuf::from("standard input"), &bytes);
-                continue;
-            }
-            for file in expand(path)? {
-                take(file.clone(), &std::fs::read(&file).map_err(failed)?);
-            }
-        }
-        for variable in variables {
-            let text =
-                std::env::var(variable).map_err(|_| SourceError::NoVariable(variable.clone()))?;
-            take(PathBuf::from(format!("${variable}")), text.as_bytes());
-        }
+        gather(files, variables, false, &mut take)?;
         if !wrong.is_empty() {
             return Err(SourceError::Wrong(wrong.join("\n")));
         }
@@ -101,14 +88,26 @@ impl Texts {
         Ok(texts)
     }
 
+    /// Texts that were read before; they must be texts, whatever stands in them.
+    pub(crate) fn checked(sources: &[(PathBuf, Vec<u8>)]) -> Result<Self, SourceError> {
+        let texts = sources.iter().map(|(name, bytes)| {
+            let text = str::from_utf8(bytes).map_err(|source| SourceError::NotText {
+                name: name.clone(),
+                source,
+            });
+            Ok(Text::new(name.clone(), text?))
+        });
+        texts.collect::<Result<_, _>>().map(Self)
+    }
+
     /// One text of them all. A line `...` ends what stands before it, whatever that was.
-    pub(super) fn joined(&self) -> String {
+    pub(crate) fn joined(&self) -> String {
         let contents: Vec<&str> = self.0.iter().map(|text| text.content.as_str()).collect();
         contents.join("...\n")
     }
 
     /// A message about the joined text, by the files' own names and lines.
-    pub(super) fn with_files(&self, message: &str) -> String {
+    pub(crate) fn with_files(&self, message: &str) -> String {
         let mut parts = message.split(BODY);
         let mut told = parts.next().unwrap_or_default().to_owned();
         for part in parts {
@@ -133,7 +132,7 @@ impl Texts {
     }
 
     /// The file and its line that are the joined text's line.
-    fn place_of(&self, mut line: usize) -> Option<(&Path, usize)> {
+    pub(crate) fn place_of(&self, mut line: usize) -> Option<(&Path, usize)> {
         for text in &self.0 {
             let lines = text.content.matches('\n').count();
             if line <= lines {
@@ -178,8 +177,39 @@ fn without_document(rest: &str) -> String {
     }
 }
 
-/// The files that a path stands for: itself, or those of a directory by name.
-fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+/// Hands every source to `take`, in order, with its name.
+pub(crate) fn gather(
+    files: &[PathBuf],
+    variables: &[String],
+    recursive: bool,
+    take: &mut impl FnMut(PathBuf, &[u8]),
+) -> Result<(), SourceError> {
+    for path in files {
+        let failed = |source| SourceError::Read {
+            name: path.clone(),
+            source,
+        };
+        if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map_err(failed)?;
+            take(PathBuf::from("standard input"), &bytes);
+            continue;
+        }
+        for file in expand(path, recursive)? {
+            take(file.clone(), &std::fs::read(&file).map_err(failed)?);
+        }
+    }
+    for variable in variables {
+        let text =
+            std::env::var(variable).map_err(|_| SourceError::NoVariable(variable.clone()))?;
+        take(PathBuf::from(format!("${variable}")), text.as_bytes());
+    }
+    Ok(())
+}
+
+/// The files that a path stands for: itself, or those of a directory by name, perhaps with those of the
+/// directories in it.
+fn expand(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, SourceError> {
     let failed = |source| SourceError::Read {
         name: path.to_owned(),
         source,
@@ -193,6 +223,12 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
         let extension = file.extension().and_then(|extension| extension.to_str());
         if matches!(extension, Some("yaml" | "yml" | "json")) && file.is_file() {
             files.push(file);
+        } else if recursive && file.is_dir() && !file.is_symlink() {
+            match expand(&file, recursive) {
+                Ok(inner) => files.extend(inner),
+                Err(SourceError::NoFiles(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     if files.is_empty() {
