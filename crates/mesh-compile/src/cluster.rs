@@ -1,8 +1,10 @@
 //! Clusters and their endpoints.
 
+mod discovery;
+
 use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::cluster::cluster::{
-    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy, TransportSocketMatch,
+    ClusterDiscoveryType, DiscoveryType, LbPolicy, TransportSocketMatch,
 };
 use mesh_xds::envoy::core::{Locality, Metadata};
 use mesh_xds::envoy::endpoint::{
@@ -14,17 +16,21 @@ use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
     explicit_http_config::ProtocolConfig,
 };
 use mesh_xds::envoy::protobuf::{Duration, Struct, UInt32Value};
+use mesh_xds::metadata::ServiceRef;
 use mesh_xds::{metadata, names, pack};
 
 use crate::Protocol;
 use crate::client::Client;
 use crate::destination_rule::Policy;
-use crate::listener::{ads, socket_address};
+use crate::listener::socket_address;
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
-use crate::service::{Port, Service};
+use crate::service::{Discovery, Port, Service};
 use crate::workload::{Labels, Member, Reach, has_labels};
 use crate::{tls, traffic_policy};
+
+/// Istio's name of the cluster for hosts that are not known.
+pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -87,7 +93,7 @@ pub(crate) fn outbound(
     mesh: &Mesh,
     client: &Client,
     cluster: &ClusterRef,
-) -> Option<(Cluster, ClusterLoadAssignment)> {
+) -> Option<(Cluster, Option<ClusterLoadAssignment>)> {
     let service = mesh.services.get(&cluster.host)?;
     let port = service.port(cluster.port)?;
     let subset = cluster.subset.as_deref();
@@ -109,22 +115,20 @@ pub(crate) fn outbound(
             transport_socket: Some(tls::plain()),
         });
     }
+    let labels = subset
+        .and_then(|subset| rule?.subsets.get(subset))
+        .map(|subset| &subset.labels);
+    let assignment = assignment(mesh, service, port, labels, name.clone());
     let mut message = Cluster {
-        name: name.clone(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
-        eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(ads()),
-            ..EdsClusterConfig::default()
-        }),
+        name,
         transport_socket_matches: matches,
         transport_socket: (spoken == Spoken::Negotiated).then_some(socket),
         ..base(&[service], spoken)
     };
+    message.connect_timeout = Some(duration(mesh.settings.mesh.connect_timeout));
     traffic_policy::apply(&mut message, &policy);
-    let labels = subset
-        .and_then(|subset| rule?.subsets.get(subset))
-        .map(|subset| &subset.labels);
-    Some((message, assignment(mesh, service, port, labels, name)))
+    let assignment = discovery::apply(&mut message, service, assignment);
+    Some((message, assignment))
 }
 
 /// The cluster of the application beside the proxy: `services` are those whose traffic it takes.
@@ -175,11 +179,20 @@ fn assignment(
     labels: Option<&Labels>,
     name: String,
 ) -> ClusterLoadAssignment {
+    let own_name = match &service.discovery {
+        Discovery::Dns { name, .. } if service.members.is_empty() => Some(lb_endpoint(
+            name,
+            port.otherwise.unwrap_or(port.number),
+            None,
+        )),
+        _ => None,
+    };
     let endpoints = mesh
         .workloads
         .members(&service.members)
         .filter(|member| labels.is_none_or(|labels| has_labels(&member.labels, labels)))
         .filter_map(|member| member_endpoint(member, port))
+        .chain(own_name)
         .collect();
     one_locality(name, endpoints)
 }
@@ -188,7 +201,10 @@ fn assignment(
 fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
     let app_port = member.app_port(port)?;
     let mut data = Metadata::default();
-    metadata::set_workload(&mut data, &member.workload);
+    // Endpoints outside the mesh are no workloads.
+    if *member.workload != mesh_xds::Workload::default() {
+        metadata::set_workload(&mut data, &member.workload);
+    }
     Some(match &member.reach {
         Reach::Agent { address, port, .. } => {
             metadata::set_tls_mode(&mut data);
@@ -196,6 +212,29 @@ fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
         }
         Reach::Plain { address } => lb_endpoint(address, app_port, Some(data)),
     })
+}
+
+fn duration(time: std::time::Duration) -> Duration {
+    Duration {
+        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// Where requests go whose host a sidecar does not know: to that host.
+pub(crate) fn passthrough(mesh: &Mesh) -> Cluster {
+    let mut message = Cluster {
+        name: PASSTHROUGH.to_owned(),
+        connect_timeout: Some(duration(mesh.settings.mesh.connect_timeout)),
+        ..base(&[], Spoken::Http1)
+    };
+    let service = ServiceRef {
+        name: PASSTHROUGH.to_owned(),
+        ..ServiceRef::default()
+    };
+    metadata::set_service(message.metadata.get_or_insert_default(), &service);
+    discovery::requested(&mut message);
+    message
 }
 
 /// The locality is there although it is empty, and has a weight: gRPC's clients ask for both.

@@ -63,6 +63,7 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
             &names::gateway_listener(port),
             rds(&routes),
             Callers::Strangers,
+            &mesh.settings.mesh,
         )];
         set.insert(&opened);
         set.insert(&RouteConfiguration {
@@ -73,7 +74,9 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
     for reference in &router.clusters {
         if let Some((cluster, endpoints)) = cluster::outbound(mesh, &client, reference) {
             set.insert(&cluster);
-            set.insert(&endpoints);
+            if let Some(endpoints) = endpoints {
+                set.insert(&endpoints);
+            }
         }
     }
     set
@@ -168,7 +171,8 @@ fn bound<'a>(
             continue;
         };
         for (age, virtual_service) in mesh.virtual_services.of_gateway(&gateway.name) {
-            if !virtual_service.speaks_for(&gateway.name) {
+            let is_visible = virtual_service.is_visible_in(&gateway.namespace);
+            if !is_visible || !virtual_service.speaks_for(&gateway.name) {
                 continue;
             }
             let namespace = virtual_service.namespace();

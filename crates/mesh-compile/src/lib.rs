@@ -25,6 +25,7 @@ mod tls;
 mod traffic_policy;
 mod view;
 mod virtual_service;
+mod visibility;
 mod workload;
 
 pub use mesh_config::model::Protocol;

@@ -1,5 +1,7 @@
 //! The envelopes around routes: listeners, filter chains, HTTP connection managers and TCP proxies.
 
+use mesh_config::model::{MeshConfig, PathNormalization};
+use mesh_xds::envoy::cluster::cluster::DnsLookupFamily;
 use mesh_xds::envoy::core::address::Address as AddressForm;
 use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
 use mesh_xds::envoy::core::socket_address::PortSpecifier;
@@ -7,7 +9,12 @@ use mesh_xds::envoy::core::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress,
     TrafficDirection,
 };
-use mesh_xds::envoy::http_connection_manager::http_connection_manager::RouteSpecifier;
+use mesh_xds::envoy::dynamic_forward_proxy::common::DnsCacheConfig;
+use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig;
+use mesh_xds::envoy::dynamic_forward_proxy::filter::filter_config::ImplementationSpecifier;
+use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
+    PathWithEscapedSlashesAction, RouteSpecifier,
+};
 use mesh_xds::envoy::http_connection_manager::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
@@ -27,6 +34,8 @@ use mesh_xds::{Workload, metadata, pack};
 pub(crate) enum Callers {
     /// In the mesh.
     Ours,
+    /// The workload beside the sidecar.
+    App,
     /// Outside: what they say about where a request came from is not believed.
     Strangers,
 }
@@ -55,6 +64,7 @@ pub(crate) fn http_chain(
     stat_prefix: &str,
     routes: RouteSpecifier,
     callers: Callers,
+    mesh: &MeshConfig,
 ) -> FilterChain {
     let router = HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
@@ -63,12 +73,29 @@ pub(crate) fn http_chain(
         ))),
         ..HttpFilter::default()
     };
+    let spelling = mesh.path_normalization;
+    let mut filters = Vec::new();
+    if callers == Callers::App {
+        filters.push(dynamic_forward_proxy());
+    }
+    filters.push(router);
     let manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
-        http_filters: vec![router],
-        // Istio's default, `pathNormalization: BASE`.
-        normalize_path: Some(BoolValue { value: true }),
+        http_filters: filters,
+        normalize_path: Some(BoolValue {
+            value: spelling != PathNormalization::None,
+        }),
+        merge_slashes: matches!(
+            spelling,
+            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+        ),
+        path_with_escaped_slashes_action: match spelling {
+            PathNormalization::DecodeAndMergeSlashes => {
+                PathWithEscapedSlashesAction::UnescapeAndForward as i32
+            }
+            _ => 0,
+        },
         use_remote_address: (callers == Callers::Strangers).then_some(BoolValue { value: true }),
         ..HttpConnectionManager::default()
     };
@@ -77,6 +104,28 @@ pub(crate) fn http_chain(
         "envoy.filters.network.http_connection_manager",
         pack(&manager),
     )
+}
+
+/// What clusters need in Envoy whose endpoint is the host that a request asks for.
+fn dynamic_forward_proxy() -> HttpFilter {
+    let config = FilterConfig {
+        implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(dns_cache())),
+        ..FilterConfig::default()
+    };
+    HttpFilter {
+        name: "envoy.filters.http.dynamic_forward_proxy".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(&config))),
+        ..HttpFilter::default()
+    }
+}
+
+/// Where such clusters keep what they have resolved; the filter and they must name the same.
+pub(crate) fn dns_cache() -> DnsCacheConfig {
+    DnsCacheConfig {
+        name: "hosts".to_owned(),
+        dns_lookup_family: DnsLookupFamily::V4Preferred as i32,
+        ..DnsCacheConfig::default()
+    }
 }
 
 /// A chain that passes the bytes of every connection on to a cluster.

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use mesh_config::Config;
 
 use crate::destination_rule::DestinationRules;
-use crate::service::Service;
+use crate::service::{Discovery, Service};
 use crate::virtual_service::VirtualServices;
+use crate::visibility::Sidecars;
 use crate::workload::Workloads;
 use crate::{Instance, Settings, gateway};
 
@@ -26,6 +27,7 @@ pub(crate) struct Mesh {
     pub(crate) virtual_services: VirtualServices,
     /// The keys of clients' labels on which what they get depends.
     pub(crate) client_labels: BTreeSet<String>,
+    pub(crate) sidecars: Sidecars,
     /// Oldest first.
     pub(crate) gateways: Vec<gateway::Gateway>,
 }
@@ -36,25 +38,50 @@ impl Mesh {
         let mut services = BTreeMap::new();
         let mut services_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (object, spec) in config.services() {
-            let service = Service::build(&object.metadata, spec, &workloads);
+            let service = Service::build(&object.metadata, spec, &workloads, &settings.mesh);
             let hosts = services_of.entry(service.namespace.clone()).or_default();
             hosts.push(service.host.clone());
             services.insert(service.host.clone(), service);
         }
+        let places = config.service_addresses().iter();
+        let mut addresses: BTreeMap<_, _> = places
+            .map(|(place, object)| (*place, object.host()))
+            .collect();
+        for (object, spec) in config.service_entries() {
+            for service in Service::of_entry(&object.metadata, spec, &workloads, &settings.mesh) {
+                // A Service has its host, and of several ServiceEntries the oldest.
+                if services.contains_key(&service.host) {
+                    continue;
+                }
+                if !service.host.starts_with('*') {
+                    for port in &service.ports {
+                        let place = addresses.entry((service.address, port.number));
+                        place.or_insert_with(|| service.host.clone());
+                    }
+                }
+                let hosts = services_of.entry(service.namespace.clone()).or_default();
+                hosts.push(service.host.clone());
+                services.insert(service.host.clone(), service);
+            }
+        }
+        let names: Vec<String> = services.keys().cloned().collect();
+        for name in names {
+            resolve_alias(&mut services, &name);
+        }
         let destination_rules = DestinationRules::build(config);
+        let sidecars = Sidecars::build(config, &settings.root_namespace);
+        let mut client_labels = destination_rules.client_labels();
+        client_labels.extend(sidecars.client_labels().cloned());
         Self {
-            client_labels: destination_rules.client_labels(),
+            client_labels,
+            sidecars,
             settings: settings.clone(),
             services,
             services_of,
-            addresses: config
-                .service_addresses()
-                .iter()
-                .map(|(place, object)| (*place, object.host()))
-                .collect(),
+            addresses,
             workloads,
             destination_rules,
-            virtual_services: VirtualServices::build(config),
+            virtual_services: VirtualServices::build(config, &settings.mesh),
             gateways: gateway::build(config),
         }
     }
@@ -66,5 +93,31 @@ impl Mesh {
             .into_iter()
             .flatten()
             .filter_map(|host| self.services.get(host))
+    }
+}
+
+/// A Service that stands for another name of the mesh is another name for that service, with its ports unless it
+/// has some itself.
+fn resolve_alias(services: &mut BTreeMap<String, Service>, host: &str) {
+    let name = services
+        .get(host)
+        .and_then(|service| match &service.discovery {
+            Discovery::Dns { name, .. } if !service.is_entry && name != host => Some(name.clone()),
+            _ => None,
+        });
+    let Some((name, target)) = name.and_then(|name| Some((name.clone(), services.get(&name)?)))
+    else {
+        return;
+    };
+    // An alias of an alias ends at the first name.
+    if matches!(target.discovery, Discovery::Dns { .. }) && !target.is_entry {
+        return;
+    }
+    let ports = target.ports.clone();
+    if let Some(service) = services.get_mut(host) {
+        service.alias_of = Some(name);
+        if service.ports.is_empty() {
+            service.ports = ports;
+        }
     }
 }

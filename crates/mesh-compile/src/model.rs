@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mesh_config::Config;
-use mesh_config::model::Retries;
+use mesh_config::model::{MeshConfig, Retries};
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use mesh_xds::{ResourceSet, Workload};
 
@@ -26,6 +26,8 @@ pub struct Settings {
     pub cluster_id: String,
     /// What is tried again where a route does not say; `None` is Istio's default.
     pub default_retries: Option<Retries>,
+    /// Istio's MeshConfig.
+    pub mesh: MeshConfig,
 }
 
 impl Default for Settings {
@@ -35,6 +37,7 @@ impl Default for Settings {
             root_namespace: "istio-system".to_owned(),
             cluster_id: "mesh".to_owned(),
             default_retries: None,
+            mesh: MeshConfig::default(),
         }
     }
 }

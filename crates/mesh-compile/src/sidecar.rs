@@ -7,6 +7,7 @@ mod inbound;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mesh_config::model::OutboundPolicy;
 use mesh_xds::envoy::core::TrafficDirection;
 use mesh_xds::envoy::listener::FilterChain;
 use mesh_xds::envoy::route::{Route, VirtualHost};
@@ -20,8 +21,9 @@ use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
 use crate::route::{ClusterRef, Router, direct_response};
 use crate::service::{Port, Service};
-use crate::virtual_service::MESH;
-use crate::{cluster, matcher};
+use crate::virtual_service::{MESH, VirtualService};
+use crate::visibility::Scope;
+use crate::{cluster, matcher, route};
 
 const OUTBOUND_ADDRESS: (&str, u16) = ("127.0.0.1", 15001);
 
@@ -41,7 +43,7 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -
         TrafficDirection::Outbound,
         &own.workload,
     );
-    virtual_outbound.filter_chains = vec![requests()];
+    virtual_outbound.filter_chains = vec![requests(mesh)];
     set.insert(&virtual_outbound);
 
     let inbound = Inbound::build(mesh, node, &own);
@@ -64,12 +66,13 @@ pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -
 }
 
 /// HTTP requests to wherever their Host says.
-fn requests() -> FilterChain {
+fn requests(mesh: &Mesh) -> FilterChain {
     http_chain(
         names::OUTBOUND_ROUTES,
         names::OUTBOUND_ROUTES,
         rds(names::OUTBOUND_ROUTES),
-        Callers::Ours,
+        Callers::App,
+        &mesh.settings.mesh,
     )
 }
 
@@ -84,27 +87,43 @@ impl Outbound {
     pub(crate) fn build(mesh: &Mesh, client: &Client) -> Self {
         let mut router = Router::new(mesh, client);
         let mut hosts = Hosts::default();
+        let scope = Scope::new(&mesh.sidecars, client);
         for service in mesh.services.values() {
-            let rule = mesh.virtual_services.in_mesh(&service.host);
-            for port in service.request_ports() {
+            let meant = service.alias_of.as_ref();
+            let meant = meant.and_then(|host| mesh.services.get(host));
+            let rule = rule_for(mesh, client, &scope, &service.host);
+            let rule = rule.or_else(|| rule_for(mesh, client, &scope, &meant?.host));
+            let ports = service.request_ports();
+            for port in ports.filter(|port| scope.knows(service, port.number)) {
                 let routes = match rule {
                     Some(rule) => router.routes(rule, MESH, port.number),
-                    None => vec![router.default_route(service, port)],
+                    None => vec![router.default_route(meant.unwrap_or(service), port)],
                 };
                 hosts.add_service(service, port, routes, &client.namespace);
             }
         }
         for (_, rule) in mesh.virtual_services.of_gateway(MESH) {
-            if !rule.speaks_for(MESH) {
+            if !rule.speaks_for(MESH) || !rule.is_visible_in(&client.namespace) {
                 continue;
             }
-            for host in rule.hosts.iter().filter(|host| !is_served(mesh, host)) {
+            let is_followed = |host: &&String| scope.follows(rule.namespace(), host);
+            let others = rule.hosts.iter().filter(|host| !is_served(mesh, host));
+            for host in others.filter(is_followed) {
                 let routes = router.routes(rule, MESH, HTTP_PORT);
                 hosts.add_other(host, routes);
             }
         }
-        let routes = route_configuration(names::OUTBOUND_ROUTES, hosts.into_virtual_hosts());
+        let outbound = scope.outbound().unwrap_or(mesh.settings.mesh.outbound);
+        let virtual_hosts = hosts.into_virtual_hosts(match outbound {
+            OutboundPolicy::AllowAny => allow_any,
+            OutboundPolicy::RegistryOnly => block_all,
+        });
+        let routes = route_configuration(names::OUTBOUND_ROUTES, virtual_hosts);
         let mut resources = vec![(ResourceType::Route, Arc::new(Resource::new(&routes)))];
+        if outbound == OutboundPolicy::AllowAny {
+            let cluster = Resource::new(&cluster::passthrough(mesh));
+            resources.push((ResourceType::Cluster, Arc::new(cluster)));
+        }
         for reference in &router.clusters {
             resources.extend(cluster_resources(mesh, client, reference));
         }
@@ -115,6 +134,18 @@ impl Outbound {
     }
 }
 
+/// The VirtualService that a client follows for a host.
+fn rule_for<'a>(
+    mesh: &'a Mesh,
+    client: &Client,
+    scope: &Scope<'_>,
+    host: &str,
+) -> Option<&'a VirtualService> {
+    mesh.virtual_services.in_mesh(host, |rule| {
+        rule.is_visible_in(&client.namespace) && scope.follows(rule.namespace(), host)
+    })
+}
+
 /// A cluster and its endpoints.
 fn cluster_resources(
     mesh: &Mesh,
@@ -122,10 +153,10 @@ fn cluster_resources(
     reference: &ClusterRef,
 ) -> impl Iterator<Item = (ResourceType, Arc<Resource>)> + use<> {
     let found = cluster::outbound(mesh, client, reference).map(|(cluster, endpoints)| {
-        [
-            (ResourceType::Cluster, Arc::new(Resource::new(&cluster))),
-            (ResourceType::Endpoint, Arc::new(Resource::new(&endpoints))),
-        ]
+        let endpoints = endpoints.map(|endpoints| Resource::new(&endpoints));
+        let endpoints = endpoints.map(|one| (ResourceType::Endpoint, Arc::new(one)));
+        let cluster = (ResourceType::Cluster, Arc::new(Resource::new(&cluster)));
+        [Some(cluster), endpoints].into_iter().flatten()
     });
     found.into_iter().flatten()
 }
@@ -165,11 +196,18 @@ impl Hosts {
             let with_port = format!("{name}:{number}");
             [with_port].into_iter().chain(bare.then_some(name))
         };
-        let mut short: Vec<String> = forms(format!("{name}.{namespace}.svc")).collect();
-        short.extend(forms(format!("{name}.{namespace}")));
-        if namespace == client {
-            short.extend(forms(name.clone()));
+        let mut short: Vec<String> = Vec::new();
+        if !service.is_entry {
+            short.extend(forms(format!("{name}.{namespace}.svc")));
+            short.extend(forms(format!("{name}.{namespace}")));
+            if namespace == client {
+                short.extend(forms(name.clone()));
+            }
         }
+        short.extend(service.addresses.iter().flat_map(|address| match address {
+            v6 if v6.contains(':') => forms(format!("[{v6}]")),
+            v4 => forms(v4.clone()),
+        }));
         let full = forms(host.clone()).collect();
         self.add(
             format!("{host}:{number}"),
@@ -198,7 +236,8 @@ impl Hosts {
         self.virtual_hosts.push((host, domains));
     }
 
-    fn into_virtual_hosts(mut self) -> Vec<VirtualHost> {
+    /// `rest` makes the one for all other hosts.
+    fn into_virtual_hosts(mut self, rest: fn() -> VirtualHost) -> Vec<VirtualHost> {
         let mut taken: BTreeSet<String> = BTreeSet::new();
         for class in 0..3 {
             for (host, domains) in &mut self.virtual_hosts {
@@ -211,13 +250,26 @@ impl Hosts {
         let hosts = self.virtual_hosts.into_iter().map(|(host, _)| host);
         let mut hosts: Vec<_> = hosts.filter(|host| !host.domains.is_empty()).collect();
         if !taken.contains("*") {
-            hosts.push(block_all());
+            hosts.push(rest());
         }
         hosts
     }
 }
 
-/// The last resort: hosts that the mesh does not know.
+/// Hosts that the mesh does not know are asked themselves.
+fn allow_any() -> VirtualHost {
+    VirtualHost {
+        name: "allow_any".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![Route {
+            name: "allow_any".to_owned(),
+            ..route::local(cluster::PASSTHROUGH)
+        }],
+        ..VirtualHost::default()
+    }
+}
+
+/// Hosts that the mesh does not know are refused.
 fn block_all() -> VirtualHost {
     let words = "no service of the mesh has this host and port; ask for a service by its name, \
                  NAME.NAMESPACE.svc.cluster.local or NAME.NAMESPACE, with the port if it is not 80\n";

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use mesh_config::model::{HttpMatch, HttpRoute};
+use mesh_config::model::{HttpMatch, HttpRoute, MeshConfig};
 use mesh_config::{Config, SharedObject, resolve_host};
 
 use crate::host::HostMap;
+use crate::visibility::Visibility;
 
 /// The name by which a VirtualService binds to all sidecars.
 pub(crate) const MESH: &str = "mesh";
@@ -29,10 +30,12 @@ pub(crate) struct VirtualService {
     pub(crate) hosts: Vec<String>,
     /// What it binds to as a whole.
     gateways: BTreeSet<String>,
+    /// Namespaces that see it.
+    export_to: Visibility,
 }
 
 impl VirtualServices {
-    pub(crate) fn build(config: &Config) -> Self {
+    pub(crate) fn build(config: &Config, mesh: &MeshConfig) -> Self {
         let mut all = Vec::new();
         let mut by_gateway: HashMap<String, Vec<usize>> = HashMap::new();
         let mut in_mesh = Vec::new();
@@ -44,6 +47,11 @@ impl VirtualServices {
                 object: object.clone(),
                 hosts: spec.hosts.iter().map(resolve).collect(),
                 gateways: bindings(&spec.gateways, namespace),
+                export_to: Visibility::new(
+                    &spec.export_to,
+                    namespace,
+                    &mesh.default_virtual_service_export_to,
+                ),
             };
             // The gateways of a match replace those of the whole, so they may be others.
             let matches = spec.http.iter().flat_map(|route| &route.matches);
@@ -75,17 +83,26 @@ impl VirtualServices {
     }
 
     /// The one that sidecars follow for a host: of the most specific host, the oldest that has something to
-    /// say. There is no merging as on gateways.
-    pub(crate) fn in_mesh(&self, host: &str) -> Option<&VirtualService> {
+    /// say and that `sees` lets it see. There is no merging as on gateways.
+    pub(crate) fn in_mesh(
+        &self,
+        host: &str,
+        sees: impl Fn(&VirtualService) -> bool,
+    ) -> Option<&VirtualService> {
         self.in_mesh
             .for_host(host)
             .flatten()
             .filter_map(|index| self.all.get(*index))
-            .find(|this| this.speaks_for(MESH))
+            .find(|this| this.speaks_for(MESH) && sees(this))
     }
 }
 
 impl VirtualService {
+    /// Whether proxies of a namespace see it.
+    pub(crate) fn is_visible_in(&self, namespace: &str) -> bool {
+        self.export_to.includes(namespace)
+    }
+
     pub(crate) fn namespace(&self) -> &str {
         &self.object.metadata.namespace
     }

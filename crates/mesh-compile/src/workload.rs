@@ -45,7 +45,9 @@ pub(crate) struct Member {
 impl Member {
     /// The port of its application behind a service's port, if it has one.
     pub(crate) fn app_port(&self, port: &Port) -> Option<u16> {
-        self.ports.resolve(&port.target, &port.name)
+        self.ports
+            .resolve(&port.target, &port.name)
+            .or(port.otherwise)
     }
 }
 
@@ -78,6 +80,8 @@ pub(crate) struct Workloads {
     groups: BTreeMap<(String, String), Group>,
     groups_by_label: LabelIndex<(String, String)>,
     members: Vec<Member>,
+    /// The endpoints of ServiceEntries, by namespace and name.
+    entries: BTreeMap<(String, String), Vec<usize>>,
     members_by_label: LabelIndex<usize>,
 }
 
@@ -110,11 +114,15 @@ impl Workloads {
             groups,
             groups_by_label,
             members: Vec::new(),
+            entries: BTreeMap::new(),
             members_by_label: LabelIndex::default(),
         };
         this.add_instances(instances);
         for (object, entry) in config.workload_entries() {
             this.add_entry(&object.metadata, entry);
+        }
+        for (object, entry) in config.service_entries() {
+            this.add_endpoints(&object.metadata, &entry.endpoints);
         }
         this
     }
@@ -148,6 +156,37 @@ impl Workloads {
                 },
             });
         }
+    }
+
+    /// The endpoints that a ServiceEntry writes down. Nothing selects them, and they are no workload of the mesh.
+    fn add_endpoints(&mut self, metadata: &Metadata, endpoints: &[WorkloadEntry]) {
+        let callable = |entry: &&WorkloadEntry| {
+            !entry.address.is_empty() && !entry.address.starts_with("unix://")
+        };
+        let first = self.members.len();
+        for entry in endpoints.iter().filter(callable) {
+            self.members.push(Member {
+                name: format!("{}/{}", metadata.name, entry.address),
+                labels: Arc::new(entry.labels.clone()),
+                workload: Arc::default(),
+                reach: Reach::Plain {
+                    address: entry.address.clone(),
+                },
+                ports: AppPorts {
+                    own: BTreeMap::new(),
+                    group: Arc::new(entry.ports.clone()),
+                },
+            });
+        }
+        let key = (metadata.namespace.clone(), metadata.name.clone());
+        self.entries
+            .insert(key, (first..self.members.len()).collect());
+    }
+
+    /// The endpoints that a ServiceEntry writes down.
+    pub(crate) fn of_entry(&self, namespace: &str, name: &str) -> &[usize] {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.entries.get(&key).map_or(&[], Vec::as_slice)
     }
 
     fn add_entry(&mut self, metadata: &Metadata, entry: &WorkloadEntry) {

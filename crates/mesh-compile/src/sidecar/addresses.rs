@@ -15,6 +15,7 @@ use crate::listener::{listener, tcp_chain};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
 use crate::service::{Port, Service};
+use crate::visibility::Scope;
 
 /// What the sidecars of equal clients share, each part made when the first of them asks for it.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl ByAddress {
         for (resource_type, resource) in self.clusters.get_or_init(|| self.clusters(mesh)) {
             set.insert_resource(*resource_type, Arc::clone(resource));
         }
-        let build = || listeners(mesh, workload);
+        let build = || listeners(mesh, &self.client, workload);
         let unknown = OnceLock::new();
         let shared = self.listeners.get(&workload.name).unwrap_or(&unknown);
         for (port, listener) in shared.get_or_init(build) {
@@ -64,7 +65,7 @@ impl ByAddress {
     }
 
     fn clusters(&self, mesh: &Mesh) -> Vec<(ResourceType, Arc<Resource>)> {
-        served(mesh)
+        served(mesh, &self.client)
             .filter(|(_, _, port)| port.protocol == Protocol::Opaque)
             .flat_map(|(_, service, port)| {
                 let reference = ClusterRef {
@@ -79,18 +80,25 @@ impl ByAddress {
 }
 
 /// The service ports that have an address to listen at.
-fn served(mesh: &Mesh) -> impl Iterator<Item = (Ipv4Addr, &Service, &Port)> {
+fn served<'a>(
+    mesh: &'a Mesh,
+    client: &'a Client,
+) -> impl Iterator<Item = (Ipv4Addr, &'a Service, &'a Port)> {
+    let scope = Scope::new(&mesh.sidecars, client);
     mesh.addresses
         .iter()
-        .filter_map(|((address, number), host)| {
+        .filter_map(move |((address, number), host)| {
             let service = mesh.services.get(host)?;
+            if !scope.knows(service, *number) {
+                return None;
+            }
             Some((*address, service, service.port(*number)?))
         })
 }
 
-fn listeners(mesh: &Mesh, workload: &Workload) -> Vec<AtPort> {
-    let requests = requests();
-    served(mesh)
+fn listeners(mesh: &Mesh, client: &Client, workload: &Workload) -> Vec<AtPort> {
+    let requests = requests(mesh);
+    served(mesh, client)
         // A service could have chosen the address that is the sidecar's already.
         .filter(|(address, _, port)| {
             (address.to_string().as_str(), port.number) != OUTBOUND_ADDRESS

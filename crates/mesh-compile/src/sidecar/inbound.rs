@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mesh_config::model::{IngressListener, MeshConfig, Protocol};
 use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::core::TrafficDirection;
 use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch, Listener};
@@ -14,7 +15,7 @@ use crate::mesh::Mesh;
 use crate::route::local;
 use crate::service::{Port, Service};
 use crate::workload::{NodeWorkload, has_labels};
-use crate::{Protocol, cluster, tls};
+use crate::{cluster, tls};
 
 const INBOUND_ADDRESS: (&str, u16) = ("0.0.0.0", 15006);
 const PLAIN_ADDRESS: (&str, u16) = ("0.0.0.0", 15005);
@@ -39,13 +40,19 @@ struct Served<'a> {
 impl<'a> Inbound<'a> {
     pub(super) fn build(mesh: &'a Mesh, node: &NodeMetadata, own: &NodeWorkload) -> Self {
         let mut by_app_port: BTreeMap<_, Vec<(&Service, &Port)>> = BTreeMap::new();
+        let sidecar = mesh.sidecars.of(&node.namespace, &own.labels);
+        let ingress = sidecar.map_or(&[][..], |sidecar| &sidecar.ingress);
         let mut found = Vec::new();
         for service in mesh.services_in(&node.namespace) {
             if service.selector.is_empty() || !has_labels(&own.labels, &service.selector) {
                 continue;
             }
             for port in &service.ports {
-                if let Some(app_port) = own.ports.resolve(&port.target, &port.name) {
+                let app_port = own.ports.resolve(&port.target, &port.name);
+                if let Some(app_port) = app_port
+                    .or(port.otherwise)
+                    .and_then(|p| taken_at(ingress, p))
+                {
                     by_app_port
                         .entry(app_port)
                         .or_default()
@@ -123,9 +130,19 @@ impl<'a> Inbound<'a> {
         if let Some(data) = &mut listener.metadata {
             metadata::set_peers(data, &mesh.workloads.peers());
         }
-        listener.filter_chains = vec![first.chain(Callers::Strangers)];
+        listener.filter_chains = vec![first.chain(Callers::Strangers, &mesh.settings.mesh)];
         Some(listener)
     }
+}
+
+/// Where the application takes what is meant for one of its ports: a Sidecar's `ingress` says of all of them, or
+/// of none if there is none.
+fn taken_at(ingress: &[IngressListener], port: u16) -> Option<u16> {
+    if ingress.is_empty() {
+        return Some(port);
+    }
+    let listener = ingress.iter().find(|listener| listener.port == port)?;
+    Some(listener.app_port.unwrap_or(port))
 }
 
 /// Envoy refuses a listener without chains, so a workload of no service has one for a name that nobody asks for.
@@ -137,7 +154,13 @@ fn blackhole(mesh: &Mesh) -> FilterChain {
             ..FilterChainMatch::default()
         }),
         transport_socket: Some(tls::inbound(&mesh.settings, HTTP)),
-        ..http_chain(name, name, inline(name, Vec::new()), Callers::Ours)
+        ..http_chain(
+            name,
+            name,
+            inline(name, Vec::new()),
+            Callers::Ours,
+            &mesh.settings.mesh,
+        )
     }
 }
 
@@ -162,11 +185,11 @@ impl Served<'_> {
                 ..FilterChainMatch::default()
             }),
             transport_socket: Some(tls::inbound(&mesh.settings, alpn)),
-            ..self.chain(Callers::Ours)
+            ..self.chain(Callers::Ours, &mesh.settings.mesh)
         }
     }
 
-    fn chain(&self, callers: Callers) -> FilterChain {
+    fn chain(&self, callers: Callers, mesh: &MeshConfig) -> FilterChain {
         let name = names::cluster(names::INBOUND, self.port.number, None, &self.service.host);
         if self.port.protocol == Protocol::Opaque {
             return tcp_chain(&name, &self.cluster);
@@ -177,6 +200,12 @@ impl Served<'_> {
             routes: vec![local(&self.cluster)],
             ..VirtualHost::default()
         };
-        http_chain(&name, &self.cluster, inline(&name, vec![host]), callers)
+        http_chain(
+            &name,
+            &self.cluster,
+            inline(&name, vec![host]),
+            callers,
+            mesh,
+        )
     }
 }

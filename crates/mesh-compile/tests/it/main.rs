@@ -1,9 +1,11 @@
 //! The compiler from outside: YAML and registrations in, xDS out.
 
 mod destination_rules;
+mod entries;
 mod gateways;
 mod golden;
 mod properties;
+mod scopes;
 mod services;
 mod sidecars;
 mod stable;

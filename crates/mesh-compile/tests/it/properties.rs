@@ -92,13 +92,13 @@ fn compiled(http: Vec<HttpRoute>) -> Vec<Route> {
     for index in 0..4 {
         let service = Service {
             selector: [].into(),
-            cluster_ip: None,
             ports: vec![ServicePort {
                 name: "http".into(),
                 port: 80,
                 target_port: TargetPort::Number(80),
                 app_protocol: None,
             }],
+            ..Service::default()
         };
         let name = format!("s{index}");
         config.insert(object(Kind::Service, &name, Spec::Service(service)));

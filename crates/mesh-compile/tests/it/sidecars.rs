@@ -52,8 +52,14 @@ fn services_are_known_by_all_their_names() {
 }
 
 #[test]
-fn unknown_hosts_are_answered_with_a_sentence() {
-    let set = sidecar_of("", "default", "w");
+fn unknown_hosts_are_answered_with_a_sentence_where_only_known_ones_are_allowed() {
+    let yaml = istio(
+        "Sidecar",
+        "default",
+        "s",
+        "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}",
+    );
+    let set = sidecar_of(&yaml, "default", "w");
     let seen = routes(&set, "http_proxy");
     assert_eq!(seen.len(), 1);
     assert!(
@@ -295,7 +301,11 @@ fn only_clusters_that_routes_lead_to_exist() {
     let set = sidecar_of(&yaml, "default", "w");
     assert_eq!(
         names::<Cluster>(&set),
-        [format!("outbound|80|v1|{A}"), format!("outbound|80||{A}")]
+        [
+            "PassthroughCluster".to_owned(),
+            format!("outbound|80|v1|{A}"),
+            format!("outbound|80||{A}")
+        ]
     );
     let routes = routes_at(&set, "http_proxy", A).remove(0);
     assert!(
@@ -369,8 +379,12 @@ fn rules_of_one_namespace_join_their_subsets() {
     ]
     .concat();
     assert_eq!(
-        names::<Cluster>(&sidecar_of(&yaml, "default", "w")).len(),
-        2
+        names::<Cluster>(&sidecar_of(&yaml, "default", "w")),
+        [
+            "PassthroughCluster".to_owned(),
+            format!("outbound|80|one|{A}"),
+            format!("outbound|80|two|{A}")
+        ]
     );
 }
 

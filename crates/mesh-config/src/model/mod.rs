@@ -9,6 +9,7 @@ pub mod gateway_api;
 mod http;
 mod inert;
 mod kind;
+mod mesh_config;
 mod metadata;
 mod networking;
 mod object;
@@ -33,6 +34,7 @@ pub use http::{
 };
 pub use inert::INERT;
 pub use kind::{InertKind, Kind, KindError};
+pub use mesh_config::{MeshConfig, PathNormalization};
 pub use metadata::Metadata;
 pub use networking::{
     Gateway, GatewayServer, HttpDestination, HttpMatch, HttpRoute, ServerPort, StringMatch,

@@ -13,6 +13,10 @@ pub struct Service {
     /// `clusterIP`, if it is in 127.0.0.0/8: where sidecars listen for the service. Addresses of other
     /// networks mean nothing here.
     pub cluster_ip: Option<Ipv4Addr>,
+    /// `externalName` of a Service of type ExternalName: what its name stands for.
+    pub external_name: Option<String>,
+    /// Namespaces that see it, from its annotation `networking.istio.io/exportTo`; empty is the mesh's default.
+    pub export_to: Vec<String>,
 }
 
 /// One port of a Service.
@@ -63,6 +67,12 @@ impl ServicePort {
     /// Whether it is said to speak UDP, although its `protocol` is TCP. No port of a [`Service`] is.
     pub(crate) fn is_udp(&self) -> bool {
         self.word() == "udp"
+    }
+
+    /// Whether it speaks TLS that proxies do not end: the server name can be read, nothing else.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.word().as_str(), "tls" | "https")
     }
 
     fn word(&self) -> String {

@@ -208,7 +208,7 @@ impl Reader {
         // The table demands a spec where it is needed; without one, its errors have been reported.
         let spec = root.get("spec").unwrap_or_else(|| root.clone());
         Some(match kind {
-            Kind::Service => Spec::Service(self.service(&spec)),
+            Kind::Service => Spec::Service(self.service(&spec, root)),
             Kind::Gateway => Spec::Gateway(self.gateway(&spec)),
             Kind::VirtualService => Spec::VirtualService(self.virtual_service(root, &spec)),
             Kind::DestinationRule => Spec::DestinationRule(Box::new(self.destination_rule(&spec))),

@@ -9,7 +9,8 @@ use crate::rules;
 use crate::yaml::Cursor;
 
 impl Reader {
-    pub(super) fn service(&mut self, spec: &Cursor<'_>) -> Service {
+    /// `root` is the whole object: an annotation says who sees it.
+    pub(super) fn service(&mut self, spec: &Cursor<'_>, root: &Cursor<'_>) -> Service {
         let selector = text_map(spec, "selector");
         let ports: Vec<ServicePort> = spec
             .each("ports")
@@ -28,6 +29,10 @@ impl Reader {
             selector,
             ports,
             cluster_ip: self.cluster_ip(spec),
+            external_name: Some(spec.text("externalName"))
+                .filter(|name| is_external && !name.is_empty())
+                .map(|name| name.trim_end_matches('.').to_ascii_lowercase()),
+            export_to: exported_to(root),
         }
     }
 
@@ -124,6 +129,21 @@ impl Reader {
             }
         }
     }
+}
+
+/// The annotation that is a Service's `exportTo`: namespaces with commas between them.
+fn exported_to(root: &Cursor<'_>) -> Vec<String> {
+    let annotations = root
+        .get("metadata")
+        .and_then(|metadata| metadata.get("annotations"));
+    let said = annotations.map_or("", |annotations| {
+        annotations.text("networking.istio.io/exportTo")
+    });
+    let names = said.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn is_empty(at: &Cursor<'_>) -> bool {

@@ -15,12 +15,8 @@ static SPEC: Shape = shape(&[
         "type",
         OneOf(&["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
     )
-    .unless(&["ClusterIP"]),
-    noted(
-        "externalName",
-        Text,
-        "the mesh resolves no name outside of it",
-    ),
+    .unless(&["ClusterIP", "ExternalName"]),
+    acted("externalName", Text),
     acted("clusterIP", Word(CLUSTER_IP)),
     acted("clusterIPs", List(&Word(CLUSTER_IP))),
     past_the_mesh("externalIPs", TEXTS),
