@@ -112,7 +112,7 @@ fn virtual_hosts(
     servers: &[(&Gateway, &GatewayServer)],
 ) -> Vec<VirtualHost> {
     let mut domains: BTreeMap<String, Vec<Route>> = BTreeMap::new();
-    for (virtual_service, bindings) in bound(mesh, servers).into_values() {
+    for (virtual_service, bindings) in bound(mesh, router.client, port, servers).into_values() {
         // By way of two Gateways the same route would be there twice.
         let mut own: BTreeMap<String, Vec<Route>> = BTreeMap::new();
         for binding in bindings {
@@ -162,6 +162,8 @@ struct Binding<'a> {
 /// Every VirtualService that binds to a port, oldest first, with its bindings in the order of the Gateways.
 fn bound<'a>(
     mesh: &'a Mesh,
+    client: &Client,
+    port: u16,
     servers: &[(&'a Gateway, &'a GatewayServer)],
 ) -> BTreeMap<usize, (&'a VirtualService, Vec<Binding<'a>>)> {
     let mut bound = BTreeMap::new();
@@ -172,7 +174,7 @@ fn bound<'a>(
         };
         for (age, virtual_service) in mesh.virtual_services.of_gateway(&gateway.name) {
             let is_visible = virtual_service.is_visible_in(&gateway.namespace);
-            if !is_visible || !virtual_service.speaks_for(&gateway.name) {
+            if !is_visible || !virtual_service.speaks_for(&gateway.name, client, port) {
                 continue;
             }
             let namespace = virtual_service.namespace();

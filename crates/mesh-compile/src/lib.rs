@@ -8,6 +8,7 @@
 //! `matcher` turn VirtualServices into routes; `cluster` and `tls` say how endpoints are reached; `sidecar`
 //! and `gateway` put together what each kind of proxy gets, with the envelopes of `listener`.
 
+mod action;
 mod client;
 mod cluster;
 mod destination_rule;

@@ -9,6 +9,7 @@ use mesh_xds::envoy::core::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress,
     TrafficDirection,
 };
+use mesh_xds::envoy::cors::Cors;
 use mesh_xds::envoy::dynamic_forward_proxy::common::DnsCacheConfig;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::filter_config::ImplementationSpecifier;
@@ -21,13 +22,15 @@ use mesh_xds::envoy::http_connection_manager::{
 use mesh_xds::envoy::listener::{
     Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter,
 };
-use mesh_xds::envoy::protobuf::{Any, BoolValue};
+use mesh_xds::envoy::protobuf::{Any, BoolValue, UInt32Value};
 use mesh_xds::envoy::route::{RouteConfiguration, VirtualHost};
 use mesh_xds::envoy::router::Router;
 use mesh_xds::envoy::tcp_proxy::TcpProxy;
 use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::envoy::tls_inspector::TlsInspector;
 use mesh_xds::{Workload, metadata, pack};
+
+use crate::action;
 
 /// Where the callers of a listener stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +76,17 @@ pub(crate) fn http_chain(
         ))),
         ..HttpFilter::default()
     };
+    let cors = HttpFilter {
+        name: action::CORS.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Cors::default()))),
+        ..HttpFilter::default()
+    };
     let spelling = mesh.path_normalization;
     let mut filters = Vec::new();
     if callers == Callers::App {
         filters.push(dynamic_forward_proxy());
     }
+    filters.push(cors);
     filters.push(router);
     let manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
@@ -171,6 +180,8 @@ pub(crate) fn route_configuration(
         name: name.to_owned(),
         virtual_hosts,
         validate_clusters: Some(BoolValue { value: false }),
+        // What Istio allows; Envoy's own limit is 4 KiB.
+        max_direct_response_body_size_bytes: Some(UInt32Value { value: 1 << 20 }),
         ..RouteConfiguration::default()
     }
 }

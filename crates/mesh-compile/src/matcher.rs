@@ -7,8 +7,9 @@ use mesh_xds::envoy::matcher::string_matcher::MatchPattern;
 use mesh_xds::envoy::matcher::{RegexMatcher, StringMatcher};
 use mesh_xds::envoy::protobuf::BoolValue;
 use mesh_xds::envoy::route::header_matcher::HeaderMatchSpecifier;
+use mesh_xds::envoy::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use mesh_xds::envoy::route::route_match::PathSpecifier;
-use mesh_xds::envoy::route::{HeaderMatcher, RouteMatch};
+use mesh_xds::envoy::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 
 /// The match of a route that takes everything.
 pub(crate) fn always() -> RouteMatch {
@@ -42,10 +43,25 @@ pub(crate) fn route_match(entry: &HttpMatch) -> RouteMatch {
             entry.uri,
             Some(StringMatch::Exact(_) | StringMatch::Prefix(_))
         );
+    let parameter = |(name, value): (&String, &Option<StringMatch>)| {
+        let specifier = match value {
+            None => QueryParameterMatchSpecifier::PresentMatch(true),
+            // An expression that is none: Istio takes it for presence.
+            Some(StringMatch::Regex(text)) if ["", "*"].contains(&text.as_str()) => {
+                QueryParameterMatchSpecifier::PresentMatch(true)
+            }
+            Some(value) => QueryParameterMatchSpecifier::StringMatch(string(value)),
+        };
+        QueryParameterMatcher {
+            name: name.clone(),
+            query_parameter_match_specifier: Some(specifier),
+        }
+    };
     RouteMatch {
-        path_specifier: Some(path(entry.uri.as_ref())),
+        path_specifier: Some(path(entry.uri.as_ref(), entry.uri_by_segments)),
         case_sensitive: case_insensitive.then_some(BoolValue { value: false }),
         headers,
+        query_parameters: entry.query_params.iter().map(parameter).collect(),
         ..RouteMatch::default()
     }
 }
@@ -57,11 +73,16 @@ pub(crate) fn is_catch_all(matcher: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
-    every_path && matcher.headers.is_empty()
+    every_path && matcher.headers.is_empty() && matcher.query_parameters.is_empty()
 }
 
-fn path(uri: Option<&StringMatch>) -> PathSpecifier {
+fn path(uri: Option<&StringMatch>, by_segments: bool) -> PathSpecifier {
     match uri {
+        Some(StringMatch::Prefix(prefix))
+            if by_segments && !prefix.trim_end_matches('/').is_empty() =>
+        {
+            PathSpecifier::PathSeparatedPrefix(prefix.trim_end_matches('/').to_owned())
+        }
         Some(StringMatch::Exact(path)) => PathSpecifier::Path(path.clone()),
         Some(StringMatch::Prefix(prefix)) if !prefix.is_empty() => {
             PathSpecifier::Prefix(prefix.clone())
@@ -104,6 +125,35 @@ fn header(name: &str, value: Option<&StringMatch>) -> HeaderMatcher {
         header_match_specifier: Some(specifier),
         ..HeaderMatcher::default()
     }
+}
+
+/// A condition on a value.
+pub(crate) fn string(value: &StringMatch) -> StringMatcher {
+    let pattern = match value {
+        StringMatch::Exact(text) => MatchPattern::Exact(text.clone()),
+        // Every value begins with nothing, which Envoy does not take for a prefix.
+        StringMatch::Prefix(text) if text.is_empty() => {
+            MatchPattern::SafeRegex(expression("(?s:.*)"))
+        }
+        StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
+        StringMatch::Regex(text) => MatchPattern::SafeRegex(expression(text)),
+    };
+    StringMatcher {
+        match_pattern: Some(pattern),
+        ..StringMatcher::default()
+    }
+}
+
+/// An expression for exactly this text.
+pub(crate) fn literal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if r"\.+*?()|[]{}^$#&-~".contains(char) {
+            escaped.push('\\');
+        }
+        escaped.push(char);
+    }
+    escaped
 }
 
 fn is_presence(matcher: &HeaderMatcher) -> bool {

@@ -72,6 +72,8 @@ impl Mesh {
         let sidecars = Sidecars::build(config, &settings.root_namespace);
         let mut client_labels = destination_rules.client_labels();
         client_labels.extend(sidecars.client_labels().cloned());
+        let virtual_services = VirtualServices::build(config, &settings.mesh);
+        client_labels.extend(virtual_services.client_labels().cloned());
         Self {
             client_labels,
             sidecars,
@@ -81,7 +83,7 @@ impl Mesh {
             addresses,
             workloads,
             destination_rules,
-            virtual_services: VirtualServices::build(config, &settings.mesh),
+            virtual_services,
             gateways: gateway::build(config),
         }
     }

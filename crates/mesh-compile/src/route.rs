@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use mesh_config::model::{HttpDestination, HttpRoute};
+use mesh_config::model::{HttpDestination, HttpMatch, HttpRoute};
 use mesh_config::resolve_host;
 use mesh_xds::envoy::core::{DataSource, data_source::Specifier};
 use mesh_xds::envoy::protobuf::{Duration, UInt32Value};
 use mesh_xds::envoy::route::route::Action;
 use mesh_xds::envoy::route::route_action::ClusterSpecifier;
 use mesh_xds::envoy::route::weighted_cluster::ClusterWeight;
-use mesh_xds::envoy::route::{
-    DirectResponseAction, Route, RouteAction, RouteMatch, WeightedCluster,
-};
+use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+use mesh_xds::envoy::route::{DirectResponseAction, Route, RouteAction, WeightedCluster};
 use mesh_xds::names;
 
+use crate::action::{self, Headers};
 use crate::client::Client;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
@@ -34,7 +34,9 @@ pub(crate) struct ClusterRef {
 /// Writes the routes of one client, and collects the clusters that they lead to.
 pub(crate) struct Router<'a> {
     mesh: &'a Mesh,
-    client: &'a Client,
+    pub(crate) client: &'a Client,
+    /// Its clients speak TLS.
+    pub(crate) tls: bool,
     pub(crate) clusters: BTreeSet<ClusterRef>,
 }
 
@@ -43,6 +45,7 @@ impl<'a> Router<'a> {
         Self {
             mesh,
             client,
+            tls: false,
             clusters: BTreeSet::new(),
         }
     }
@@ -57,13 +60,13 @@ impl<'a> Router<'a> {
     ) -> Vec<Route> {
         let mut routes = Vec::new();
         for http in virtual_service.http() {
-            for (name, matcher) in entries(virtual_service, http, gateway) {
+            for (name, entry) in entries(virtual_service, http, gateway, self.client, port) {
+                let matcher = entry.map_or_else(matcher::always, matcher::route_match);
                 let catch_all = matcher::is_catch_all(&matcher);
                 routes.push(Route {
                     name,
                     r#match: Some(matcher),
-                    action: Some(self.action(virtual_service, http, port)),
-                    ..Route::default()
+                    ..self.route(virtual_service, http, entry, port)
                 });
                 if catch_all {
                     return routes;
@@ -71,6 +74,56 @@ impl<'a> Router<'a> {
             }
         }
         routes
+    }
+
+    /// What a route does with what one of its entries matches.
+    fn route(
+        &mut self,
+        virtual_service: &VirtualService,
+        http: &HttpRoute,
+        entry: Option<&HttpMatch>,
+        port: u16,
+    ) -> Route {
+        let mut route = Route::default();
+        let mut headers = Headers::of(&http.headers);
+        let authority = headers.authority.take();
+        headers.add_to(&mut route);
+        let mut action = if let Some(redirect) = &http.redirect {
+            action::redirect(redirect, entry, port, self.tls)
+        } else if let Some(answer) = &http.direct_response {
+            action::answer(answer)
+        } else {
+            self.action(virtual_service, http, port)
+        };
+        if let Action::Route(forward) = &mut action {
+            if let Some(authority) = &authority {
+                action::for_host(forward, authority);
+            }
+            if let Some(rewrite) = &http.rewrite {
+                action::rewrite(forward, rewrite, entry);
+            }
+            // A destination that is alone has no place of its own for its headers.
+            if let Some(ClusterSpecifier::Cluster(_)) = &forward.cluster_specifier
+                && let Some(alone) = alone(&http.route)
+            {
+                let mut headers = Headers::of(&alone.headers);
+                let authority = headers.authority.take();
+                headers.add_to(&mut route);
+                if let Some(authority) = authority
+                    && forward.host_rewrite_specifier.is_none()
+                {
+                    action::for_host(forward, &authority);
+                }
+            }
+        }
+        if let Some(policy) = &http.cors {
+            let policy = action::cors(policy);
+            route
+                .typed_per_filter_config
+                .insert(action::CORS.to_owned(), policy);
+        }
+        route.action = Some(action);
+        route
     }
 
     /// The route to a service by itself.
@@ -91,36 +144,23 @@ impl<'a> Router<'a> {
         listener_port: u16,
     ) -> Action {
         let title = virtual_service.title();
-        let others = [
-            ("redirect", http.redirect.is_some()),
-            ("directResponse", http.direct_response.is_some()),
-            ("delegate", http.delegate.is_some()),
-        ];
-        if let Some((field, _)) = others.into_iter().find(|(_, is_set)| *is_set) {
-            return direct_response(
-                501,
-                &format!("{title}: this mesh does not support the route action {field} yet\n"),
-            );
-        }
         let mut target = |destination: &HttpDestination| {
             self.destination(virtual_service.namespace(), destination, listener_port)
         };
-        // A destination that is alone takes everything, whatever its weight.
-        if let [destination] = http.route.as_slice() {
+        if let Some(destination) = alone(&http.route) {
             let cluster = target(destination);
             return self.forward(ClusterSpecifier::Cluster(cluster), http);
         }
-        let weighted: Vec<(String, u32)> = http
+        let weighted: Vec<(String, &HttpDestination)> = http
             .route
             .iter()
             .filter(|destination| destination.weight > 0)
-            .map(|destination| (target(destination), destination.weight))
+            .map(|destination| (target(destination), destination))
             .collect();
-        match weighted.as_slice() {
-            [] => direct_response(503, &format!("{title}: no destination has a weight\n")),
-            [(cluster, _)] => self.forward(ClusterSpecifier::Cluster(cluster.clone()), http),
-            _ => self.forward(ClusterSpecifier::WeightedClusters(split(weighted)), http),
+        if weighted.is_empty() {
+            return direct_response(503, &format!("{title}: no destination has a weight\n"));
         }
+        self.forward(ClusterSpecifier::WeightedClusters(split(&weighted)), http)
     }
 
     /// Sends requests on, under the rules of their route.
@@ -179,15 +219,30 @@ impl<'a> Router<'a> {
     }
 }
 
-/// The entries of a route that are meant for this gateway, each with the name that the route has by it. Entries
-/// with a condition that is not supported are left out: without it they would take requests that are not meant.
-fn entries(
+/// The destination that takes everything: the only one, whatever its weight, or the only one with a weight.
+fn alone(destinations: &[HttpDestination]) -> Option<&HttpDestination> {
+    if let [destination] = destinations {
+        return Some(destination);
+    }
+    let mut weighted = destinations
+        .iter()
+        .filter(|destination| destination.weight > 0);
+    let first = weighted.next()?;
+    weighted.next().is_none().then_some(first)
+}
+
+/// The entries of a route that are meant for this client at this gateway and port, each with the name that the route
+/// has by it; `None` is a route without entries. Entries with a condition that is not supported are left out:
+/// without it they would take requests that are not meant.
+fn entries<'h>(
     virtual_service: &VirtualService,
-    http: &HttpRoute,
+    http: &'h HttpRoute,
     gateway: &str,
-) -> Vec<(String, RouteMatch)> {
+    client: &Client,
+    port: u16,
+) -> Vec<(String, Option<&'h HttpMatch>)> {
     if http.matches.is_empty() {
-        let always = (http.name.clone(), matcher::always());
+        let always = (http.name.clone(), None);
         return virtual_service
             .binds_whole(gateway)
             .then_some(always)
@@ -196,13 +251,10 @@ fn entries(
     }
     http.matches
         .iter()
-        .filter(|entry| entry.unsupported.is_empty() && virtual_service.binds(entry, gateway))
-        .map(|entry| {
-            (
-                route_name(&http.name, &entry.name),
-                matcher::route_match(entry),
-            )
+        .filter(|entry| {
+            entry.unsupported.is_empty() && virtual_service.binds(entry, gateway, client, port)
         })
+        .map(|entry| (route_name(&http.name, &entry.name), Some(entry)))
         .collect()
 }
 
@@ -213,19 +265,27 @@ fn route_name(route: &str, entry: &str) -> String {
 }
 
 /// The user's weights. Envoy adds them up in 32 bits, so larger ones are halved until they fit.
-fn split(mut targets: Vec<(String, u32)>) -> WeightedCluster {
-    let sum = |targets: &[(String, u32)]| -> u64 {
-        targets.iter().map(|(_, weight)| u64::from(*weight)).sum()
-    };
-    while sum(&targets) > u64::from(u32::MAX) {
-        for (_, weight) in &mut targets {
+fn split(targets: &[(String, &HttpDestination)]) -> WeightedCluster {
+    let mut weights: Vec<u32> = targets.iter().map(|(_, target)| target.weight).collect();
+    while weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() > u64::from(u32::MAX) {
+        for weight in &mut weights {
             *weight = (*weight / 2).max(1);
         }
     }
-    let clusters = targets.into_iter().map(|(name, weight)| ClusterWeight {
-        name,
-        weight: Some(UInt32Value { value: weight }),
-        ..ClusterWeight::default()
+    let clusters = targets.iter().zip(weights).map(|((name, target), weight)| {
+        let headers = Headers::of(&target.headers);
+        ClusterWeight {
+            name: name.clone(),
+            weight: Some(UInt32Value { value: weight }),
+            request_headers_to_add: headers.request_add,
+            request_headers_to_remove: headers.request_remove,
+            response_headers_to_add: headers.response_add,
+            response_headers_to_remove: headers.response_remove,
+            host_rewrite_specifier: headers
+                .authority
+                .map(HostRewriteSpecifier::HostRewriteLiteral),
+            ..ClusterWeight::default()
+        }
     });
     WeightedCluster {
         clusters: clusters.collect(),

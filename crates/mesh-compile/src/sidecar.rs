@@ -91,11 +91,10 @@ impl Outbound {
         for service in mesh.services.values() {
             let meant = service.alias_of.as_ref();
             let meant = meant.and_then(|host| mesh.services.get(host));
-            let rule = rule_for(mesh, client, &scope, &service.host);
-            let rule = rule.or_else(|| rule_for(mesh, client, &scope, &meant?.host));
             let ports = service.request_ports();
             for port in ports.filter(|port| scope.knows(service, port.number)) {
-                let routes = match rule {
+                let rule = |host: &str| rule_for(mesh, client, &scope, host, port.number);
+                let routes = match rule(&service.host).or_else(|| rule(&meant?.host)) {
                     Some(rule) => router.routes(rule, MESH, port.number),
                     None => vec![router.default_route(meant.unwrap_or(service), port)],
                 };
@@ -103,7 +102,7 @@ impl Outbound {
             }
         }
         for (_, rule) in mesh.virtual_services.of_gateway(MESH) {
-            if !rule.speaks_for(MESH) || !rule.is_visible_in(&client.namespace) {
+            if !rule.speaks_for(MESH, client, HTTP_PORT) || !rule.is_visible_in(&client.namespace) {
                 continue;
             }
             let is_followed = |host: &&String| scope.follows(rule.namespace(), host);
@@ -134,15 +133,18 @@ impl Outbound {
     }
 }
 
-/// The VirtualService that a client follows for a host.
+/// The VirtualService that a client follows for a host and port.
 fn rule_for<'a>(
     mesh: &'a Mesh,
     client: &Client,
     scope: &Scope<'_>,
     host: &str,
+    port: u16,
 ) -> Option<&'a VirtualService> {
     mesh.virtual_services.in_mesh(host, |rule| {
-        rule.is_visible_in(&client.namespace) && scope.follows(rule.namespace(), host)
+        rule.speaks_for(MESH, client, port)
+            && rule.is_visible_in(&client.namespace)
+            && scope.follows(rule.namespace(), host)
     })
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use mesh_config::model::{HttpMatch, HttpRoute, MeshConfig};
-use mesh_config::{Config, SharedObject, resolve_host};
+use mesh_config::model::{HttpMatch, HttpRoute, MeshConfig, Metadata, VirtualService as Spec};
+use mesh_config::{Config, SharedObject, delegate, resolve_host};
 
+use crate::client::Client;
 use crate::host::HostMap;
 use crate::visibility::Visibility;
+use crate::workload::has_labels;
 
 /// The name by which a VirtualService binds to all sidecars.
 pub(crate) const MESH: &str = "mesh";
@@ -32,10 +34,22 @@ pub(crate) struct VirtualService {
     gateways: BTreeSet<String>,
     /// Namespaces that see it.
     export_to: Visibility,
+    /// Its routes joined with those that it delegates to; `None` if it delegates nothing.
+    joined: Option<Vec<HttpRoute>>,
 }
 
 impl VirtualServices {
     pub(crate) fn build(config: &Config, mesh: &MeshConfig) -> Self {
+        let delegates: HashMap<(&str, &str), &Spec> = config
+            .virtual_services()
+            .filter(|(_, spec)| spec.hosts.is_empty())
+            .map(|(object, spec)| {
+                let Metadata {
+                    namespace, name, ..
+                } = &object.metadata;
+                ((namespace.as_str(), name.as_str()), spec)
+            })
+            .collect();
         let mut all = Vec::new();
         let mut by_gateway: HashMap<String, Vec<usize>> = HashMap::new();
         let mut in_mesh = Vec::new();
@@ -52,9 +66,10 @@ impl VirtualServices {
                     namespace,
                     &mesh.default_virtual_service_export_to,
                 ),
+                joined: joined(spec, namespace, mesh, &delegates),
             };
             // The gateways of a match replace those of the whole, so they may be others.
-            let matches = spec.http.iter().flat_map(|route| &route.matches);
+            let matches = this.http().iter().flat_map(|route| &route.matches);
             let mut bound = this.gateways.clone();
             bound.extend(matches.flat_map(|entry| bindings(&entry.gateways, namespace)));
             if bound.contains(MESH) {
@@ -82,8 +97,7 @@ impl VirtualServices {
         indexes.filter_map(|index| Some((*index, self.all.get(*index)?)))
     }
 
-    /// The one that sidecars follow for a host: of the most specific host, the oldest that has something to
-    /// say and that `sees` lets it see. There is no merging as on gateways.
+    /// The one that a sidecar follows for a host: of the most specific host, the oldest that `sees` lets it see. There is no merging as on gateways.
     pub(crate) fn in_mesh(
         &self,
         host: &str,
@@ -93,7 +107,14 @@ impl VirtualServices {
             .for_host(host)
             .flatten()
             .filter_map(|index| self.all.get(*index))
-            .find(|this| this.speaks_for(MESH) && sees(this))
+            .find(|this| sees(this))
+    }
+
+    /// The keys of the labels of proxies that some match asks for.
+    pub(crate) fn client_labels(&self) -> impl Iterator<Item = &String> {
+        let routes = self.all.iter().flat_map(VirtualService::http);
+        let matches = routes.flat_map(|route| &route.matches);
+        matches.flat_map(|entry| entry.source_labels.keys())
     }
 }
 
@@ -108,6 +129,9 @@ impl VirtualService {
     }
 
     pub(crate) fn http(&self) -> &[HttpRoute] {
+        if let Some(joined) = &self.joined {
+            return joined;
+        }
         let spec = self.object.as_virtual_service();
         spec.map_or(&[], |spec| &spec.http)
     }
@@ -117,29 +141,71 @@ impl VirtualService {
         self.object.key().to_string()
     }
 
-    /// Whether any route is meant for this gateway, even if it asks for something that is not supported: then
-    /// requests that it does not match must not fall through to a default.
-    pub(crate) fn speaks_for(&self, gateway: &str) -> bool {
+    /// Whether any route is meant for this client at this gateway and port, even if it asks for something that is not
+    /// supported: then requests that it does not match must not fall through to a default.
+    pub(crate) fn speaks_for(&self, gateway: &str, client: &Client, port: u16) -> bool {
         self.http().iter().any(|route| {
             let matches = route.matches.iter();
-            let always = route.matches.is_empty() && self.gateways.contains(gateway);
-            always || matches.into_iter().any(|entry| self.binds(entry, gateway))
+            let always = route.matches.is_empty() && self.binds_whole(gateway);
+            let mut binds = matches.map(|entry| self.binds(entry, gateway, client, port));
+            always || binds.any(|binds| binds)
         })
     }
 
-    /// Whether this entry of a route is meant for this gateway.
-    pub(crate) fn binds(&self, entry: &HttpMatch, gateway: &str) -> bool {
-        if entry.gateways.is_empty() {
-            self.binds_whole(gateway)
-        } else {
-            bindings(&entry.gateways, self.namespace()).contains(gateway)
+    /// Whether this entry of a route is meant for this client at this gateway and port. Where it names gateways, nobody
+    /// asks whose workload the client is.
+    pub(crate) fn binds(
+        &self,
+        entry: &HttpMatch,
+        gateway: &str,
+        client: &Client,
+        port: u16,
+    ) -> bool {
+        if entry.port.is_some_and(|asked| asked != port) {
+            return false;
         }
+        if !entry.gateways.is_empty() {
+            return bindings(&entry.gateways, self.namespace()).contains(gateway);
+        }
+        let namespace = entry.source_namespace.as_ref();
+        self.binds_whole(gateway)
+            && has_labels(&client.labels, &entry.source_labels)
+            && namespace.is_none_or(|namespace| *namespace == client.namespace)
     }
 
     /// Whether what has no match of its own is meant for this gateway.
     pub(crate) fn binds_whole(&self, gateway: &str) -> bool {
         self.gateways.contains(gateway)
     }
+}
+
+/// The routes of a VirtualService that leaves some to others. What it leaves to one that does not exist, or that
+/// cannot be seen from its namespace, is left out.
+fn joined(
+    spec: &Spec,
+    namespace: &str,
+    mesh: &MeshConfig,
+    delegates: &HashMap<(&str, &str), &Spec>,
+) -> Option<Vec<HttpRoute>> {
+    if spec.http.iter().all(|route| route.delegate.is_none()) {
+        return None;
+    }
+    let mut joined = Vec::new();
+    for route in &spec.http {
+        let Some(to) = &route.delegate else {
+            joined.push(route.clone());
+            continue;
+        };
+        let of = to.namespace.as_deref().unwrap_or(namespace);
+        let Some(delegate) = delegates.get(&(of, to.name.as_str())) else {
+            continue;
+        };
+        let otherwise = &mesh.default_virtual_service_export_to;
+        if Visibility::new(&delegate.export_to, of, otherwise).includes(namespace) {
+            joined.extend(delegate::join(route, &delegate.http, of).routes);
+        }
+    }
+    Some(joined)
 }
 
 /// `name` is of the VirtualService's own namespace.

@@ -10,6 +10,7 @@
 mod address;
 pub mod analysis;
 mod config;
+pub mod delegate;
 mod finding;
 pub mod model;
 mod parse;

@@ -4,6 +4,7 @@ mod destination_rules;
 mod entries;
 mod gateways;
 mod golden;
+mod http_rules;
 mod properties;
 mod scopes;
 mod services;

@@ -197,56 +197,6 @@ fn headers_and_authority_are_conditions() {
 }
 
 #[test]
-fn conditions_that_are_not_supported_never_widen_a_route() {
-    let yaml = [
-        service("default", "a", 80),
-        virtual_service(
-            "default",
-            "r",
-            "{hosts: [a], http: [
-              {name: gone, match: [{sourceLabels: {app: x}}], route: [{destination: {host: a}}]},
-              {name: half, match: [{uri: {exact: /q}, queryParams: {q: {exact: '1'}}}, {uri: {exact: /h}}], route: [{destination: {host: a}}]}]}",
-        ),
-    ]
-    .concat();
-    assert_eq!(at(&yaml, A), [format!("half: /h => outbound|80||{A}")]);
-    let only = [
-        service("default", "a", 80),
-        virtual_service(
-            "default",
-            "r",
-            "{hosts: [a], http: [{match: [{port: 80}], route: [{destination: {host: a}}]}]}",
-        ),
-    ]
-    .concat();
-    assert!(
-        at(&only, A).is_empty(),
-        "no default route instead: the host answers 404"
-    );
-}
-
-#[test]
-fn actions_that_are_not_supported_answer_501() {
-    let yaml = [
-        service("default", "a", 80),
-        virtual_service(
-            "default",
-            "r",
-            "{hosts: [a], http: [{match: [{uri: {prefix: /old}}], redirect: {uri: /new}}, {route: [{destination: {host: a}}]}]}",
-        ),
-    ]
-    .concat();
-    assert_eq!(
-        at(&yaml, A),
-        [
-            "/old* => 501 \"VirtualService default/r: this mesh does not support the route action redirect yet\""
-                .to_owned(),
-            format!("/* => outbound|80||{A}"),
-        ]
-    );
-}
-
-#[test]
 fn destinations_get_their_weights_and_ports() {
     let rule = |destinations: &str| {
         let spec = format!("{{hosts: [a], http: [{{route: [{destinations}]}}]}}");

@@ -124,7 +124,7 @@ pub struct HeaderOperations {
     pub response: HeaderChanges,
 }
 
-/// Changes of headers, in the order `set`, `add`, `remove`. Values may have Envoy's placeholders, as
+/// Changes of headers: what is removed goes first, then `set` and `add` come. Values may have Envoy's placeholders, as
 /// `%DOWNSTREAM_REMOTE_ADDRESS%`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderChanges {
@@ -134,6 +134,14 @@ pub struct HeaderChanges {
     pub add: BTreeMap<String, String>,
     /// Names.
     pub remove: Vec<String>,
+}
+
+impl HeaderOperations {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
 }
 
 impl HeaderChanges {

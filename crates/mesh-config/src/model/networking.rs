@@ -142,6 +142,6 @@ pub struct HttpDestination {
     pub port: Option<u16>,
     /// As written, absent is 0. Alone, a destination takes everything whatever its weight.
     pub weight: u32,
-    /// Changes of headers of what goes here, after the route's own.
+    /// Changes of headers of what goes here.
     pub headers: HeaderOperations,
 }

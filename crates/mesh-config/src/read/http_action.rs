@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::Reader;
 use super::service::narrow;
+use crate::analysis::NOT_ACTED_ON;
 use crate::model::{
     CorsPolicy, Delegate, DirectResponse, HeaderChanges, HeaderOperations, HttpRoute, PathRewrite,
     Redirect, RedirectPath, RedirectPort, Rewrite, StringMatch,
@@ -22,6 +23,9 @@ const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
 const LARGE_BODY: usize = 100 * 1024;
 const LARGEST_BODY: usize = 1024 * 1024;
 
+/// Why some headers stay.
+const OF_CONNECTION: &str = "it belongs to the connection, so that this header stays as it is";
+
 impl Reader {
     /// A route's own fields, besides its name, matches and destinations.
     pub(super) fn actions_of(&mut self, at: &Cursor<'_>) -> HttpRoute {
@@ -32,7 +36,7 @@ impl Reader {
                 name: at.text("name").to_owned(),
                 namespace: text(&at, "namespace"),
             }),
-            rewrite: at.get("rewrite").map(|at| rewrite_of(&at)),
+            rewrite: at.get("rewrite").map(|at| self.rewrite_of(&at)),
             cors: at.get("corsPolicy").map(|at| cors_of(&at)),
             headers: self.header_operations(at),
             ..HttpRoute::default()
@@ -51,22 +55,57 @@ impl Reader {
         let code = at.get("redirectCode").map_or(301, |code| {
             let number = code.node.as_integer().unwrap_or(301);
             if !REDIRECTS.contains(&number) {
-                let message = format!(
-                    "{number} is accepted but not acted on by this version: clients are redirected by 301; use \
-                     301, 302, 303, 307 or 308"
-                );
-                self.report.warn(&code, message);
+                let why = "clients are redirected by 301; use 301, 302, 303, 307 or 308";
+                self.vain(&code, why);
                 return 301;
             }
             u16::try_from(number).unwrap_or(301)
         });
         Redirect {
             path: path.or_else(prefix),
-            authority: text(at, "authority"),
+            authority: self.host_text(at),
             port,
             scheme: text(at, "scheme"),
             code,
         }
+    }
+
+    fn rewrite_of(&mut self, at: &Cursor<'_>) -> Rewrite {
+        let by_regex = at.get("uriRegexRewrite").and_then(|regex| {
+            let (pattern, substitution) = (regex.text("match"), regex.text("rewrite"));
+            if let Err(message) = rules::substitution(pattern, substitution) {
+                self.vain(
+                    &regex,
+                    &format!("{message}, so that paths stay as they are"),
+                );
+                return None;
+            }
+            Some(PathRewrite::Regex {
+                pattern: pattern.to_owned(),
+                substitution: substitution.to_owned(),
+            })
+        });
+        Rewrite {
+            path: text(at, "uri").map(PathRewrite::Matched).or(by_regex),
+            authority: self.host_text(at),
+        }
+    }
+
+    /// The field `authority`, if it is a host.
+    fn host_text(&mut self, parent: &Cursor<'_>) -> Option<String> {
+        let at = parent.get("authority")?;
+        let host = text(parent, "authority")?;
+        if !rules::is_authority_text(&host) {
+            self.vain(&at, "it is no host, so that the host stays as it is");
+            return None;
+        }
+        Some(host)
+    }
+
+    /// What Istio takes and no proxy could do.
+    fn vain(&mut self, at: &Cursor<'_>, why: &str) {
+        let message = format!("it is accepted but not acted on by this version: {why}");
+        self.report.tell(&NOT_ACTED_ON, at, message);
     }
 
     fn direct_response(&mut self, at: &Cursor<'_>) -> DirectResponse {
@@ -119,7 +158,14 @@ impl Reader {
             add: self.header_values(&at, "add"),
             remove: at
                 .each("remove")
-                .filter_map(|at| at.node.as_str().map(str::to_ascii_lowercase))
+                .filter_map(|at| {
+                    let name = at.node.as_str()?.to_ascii_lowercase();
+                    if rules::is_framing(&name) {
+                        self.vain(&at, OF_CONNECTION);
+                        return None;
+                    }
+                    Some(name)
+                })
                 .collect(),
         }
     }
@@ -130,35 +176,24 @@ impl Reader {
         for (entry, value) in at.each_entry(key) {
             let text = value.node.as_str().unwrap_or_default();
             let written = || value.clone().at_key(entry);
-            let is_authority = rules::is_authority(&entry.key);
-            // The host's new name is taken as it stands.
-            let verdict = if is_authority {
-                Ok(())
+            let verdict = if rules::is_authority(&entry.key) {
+                // The host's new name is taken as it stands; an empty one says nothing.
+                let fits = text.is_empty() || rules::is_authority_text(text);
+                let no_host = || "it is no host, so that the host stays as it is".to_owned();
+                fits.then_some(()).ok_or_else(no_host)
+            } else if rules::is_framing(&entry.key) {
+                Err(OF_CONNECTION.to_owned())
             } else {
                 rules::placeholders(text)
+                    .map_err(|why| format!("{why}, so that this header is left out"))
             };
-            if let Err(message) = verdict {
-                let message = format!(
-                    "{} is accepted but not acted on by this version: {message}, so this header is left out",
-                    entry.key
-                );
-                self.report.warn(&written(), message);
+            if let Err(why) = verdict {
+                self.vain(&written(), &why);
                 continue;
             }
             values.insert(entry.key.to_ascii_lowercase(), text.to_owned());
         }
         values
-    }
-}
-
-fn rewrite_of(at: &Cursor<'_>) -> Rewrite {
-    let by_regex = at.get("uriRegexRewrite").map(|regex| PathRewrite::Regex {
-        pattern: regex.text("match").to_owned(),
-        substitution: regex.text("rewrite").to_owned(),
-    });
-    Rewrite {
-        path: text(at, "uri").map(PathRewrite::Matched).or(by_regex),
-        authority: text(at, "authority"),
     }
 }
 

@@ -8,9 +8,6 @@ use crate::model::{HttpMatch, StringMatch};
 use crate::rules;
 use crate::yaml::{Cursor, Value, quoted};
 
-/// Conditions that narrow a match and are not acted on: such a match must never hold.
-const UNSUPPORTED: [&str; 4] = ["port", "sourceLabels", "sourceNamespace", "queryParams"];
-
 /// Pseudo-headers that have their own fields; Istio ignores them among the headers.
 const NOT_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
@@ -20,12 +17,7 @@ impl Reader {
         if bound_to_mesh && gateways.is_empty() {
             self.no_claims(at);
         }
-        let mut unsupported: Vec<String> = UNSUPPORTED
-            .iter()
-            .filter_map(|name| at.get(name))
-            .filter(|condition| !is_empty_map(condition))
-            .map(|condition| condition.path())
-            .collect();
+        let mut unsupported = Vec::new();
         let query_params = at
             .each_entry("queryParams")
             .map(|(entry, value)| (entry.key.clone(), self.condition(&value)))
@@ -165,8 +157,4 @@ impl Reader {
 
 fn text_of(at: &Cursor<'_>) -> String {
     at.node.as_str().unwrap_or_default().to_owned()
-}
-
-fn is_empty_map(at: &Cursor<'_>) -> bool {
-    matches!(&at.node.value, Value::Map(entries) if entries.is_empty())
 }

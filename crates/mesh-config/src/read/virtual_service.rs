@@ -54,12 +54,6 @@ impl Reader {
 
     /// A virtual service without hosts is there for others to delegate to.
     fn delegate(&mut self, spec: &Cursor<'_>) {
-        let at = spec.get("hosts").unwrap_or_else(|| spec.clone());
-        self.report.warn(
-            &at,
-            "hosts is empty, so only another VirtualService could delegate to this one; that is not \
-             acted on by this version, and this one does nothing",
-        );
         if let Some(gateways) = spec.get("gateways")
             && gateways.items().next().is_some()
         {

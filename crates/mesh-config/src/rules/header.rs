@@ -39,6 +39,24 @@ pub(crate) fn changeable_request_header(text: &str) -> Verdict {
     changeable_header(text)
 }
 
+/// Whether a header belongs to a connection or says where a message ends: no proxy lets a route change it.
+pub(crate) fn is_framing(header: &str) -> bool {
+    const FRAMING: [&str; 5] = [
+        "connection",
+        "content-length",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    FRAMING.iter().any(|name| header.eq_ignore_ascii_case(name))
+}
+
+/// A host that can be asked for, with or without a port.
+pub(crate) fn is_authority_text(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
 /// Whether a header names the host that a request is for.
 pub(crate) fn is_authority(header: &str) -> bool {
     header.eq_ignore_ascii_case("host") || header.eq_ignore_ascii_case(":authority")

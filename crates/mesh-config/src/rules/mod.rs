@@ -16,13 +16,14 @@ use regex::RegexBuilder;
 
 pub(crate) use duration::{duration, length_of_time, whole_seconds};
 pub(crate) use header::{
-    changeable_header, changeable_request_header, header_name, is_authority, probe_header,
+    changeable_header, changeable_request_header, header_name, is_authority, is_authority_text,
+    is_framing, probe_header,
 };
 pub(crate) use host::{
     cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap,
     sni_domain, subnet, virtual_host, wildcard_domain,
 };
-pub(crate) use placeholder::placeholders;
+pub(crate) use placeholder::{placeholders, substitution};
 pub(crate) use policy::{
     attribute, filled, http_url, is_template, jwks, lua, module_url, output_header, policy_path,
     port_key, port_text, selector_key, selector_value, service_account, sha256, up_to_253,

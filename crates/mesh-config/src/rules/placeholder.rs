@@ -1,21 +1,18 @@
 //! Placeholders in the values of headers, `%DOWNSTREAM_REMOTE_ADDRESS%`: Istio passes them on, Envoy fills them in.
 
 /// Those without an argument that the mesh's proxies fill in.
-const PLAIN: [&str; 16] = [
-    "CONNECTION_ID",
+const PLAIN: [&str; 13] = [
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_LOCAL_ADDRESS",
-    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_LOCAL_PORT",
     "DOWNSTREAM_PEER_URI_SAN",
     "DOWNSTREAM_REMOTE_ADDRESS",
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    "HOSTNAME",
     "PROTOCOL",
     "REQUESTED_SERVER_NAME",
     "RESPONSE_CODE",
     "ROUTE_NAME",
+    "START_TIME",
     "UPSTREAM_CLUSTER",
     "UPSTREAM_HOST",
 ];
@@ -75,12 +72,45 @@ fn is_known(name: &str) -> bool {
                 && named.split('?').count() <= 2
         })
     };
-    PLAIN.contains(&name) || name == "START_TIME" || of_header()
+    PLAIN.contains(&name) || of_header()
+}
+
+/// What stands in for the parts of a path that an expression finds: `\\1` is its first group.
+pub(crate) fn substitution(pattern: &str, text: &str) -> super::Verdict {
+    let groups = regex::Regex::new(pattern).map_or(1, |regex| regex.captures_len());
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        if char != '\\' {
+            continue;
+        }
+        let fits = match chars.next() {
+            Some('\\') => true,
+            Some(digit) => digit
+                .to_digit(10)
+                .is_some_and(|group| (group as usize) < groups),
+            None => false,
+        };
+        if !fits {
+            return Err(
+                "a backslash in it names no group of match; write \\1 for the first one, or two for itself"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_there() {
+        assert_eq!(substitution("/(a)", r"/\1\\\0"), Ok(()));
+        for bad in [r"\2", r"\x", r"a\"] {
+            substitution("/(a)", bad).expect_err(bad);
+        }
+    }
 
     #[test]
     fn what_proxies_fill_in_is_known_by_name() {

@@ -25,24 +25,17 @@ static SPEC: Shape = shape(&[
         List(&Object(&TCP_ROUTE)),
         "an opaque TCP port leads to its own service; only HTTP is routed",
     ),
-    noted(
-        "exportTo",
-        EXPORT_TO,
-        "the rule holds for callers of every namespace",
-    )
-    .unless(&["*"]),
+    acted("exportTo", EXPORT_TO),
 ]);
-
-const ANSWERED: &str = "requests that match this route are answered with an error";
 
 static HTTP_ROUTE: Shape = shape(&[
     acted("name", Text),
     acted("match", List(&Object(&HTTP_MATCH))),
     acted("route", List(&Object(&HTTP_DESTINATION))),
-    noted("redirect", Object(&REDIRECT), ANSWERED),
-    noted("directResponse", Object(&DIRECT_RESPONSE), ANSWERED),
-    noted("delegate", Object(&DELEGATE), ANSWERED),
-    noted("rewrite", Object(&REWRITE), "requests go on as they are"),
+    acted("redirect", Object(&REDIRECT)),
+    acted("directResponse", Object(&DIRECT_RESPONSE)),
+    acted("delegate", Object(&DELEGATE)),
+    acted("rewrite", Object(&REWRITE)),
     acted("timeout", DurationOrZero),
     acted("retries", Object(&RETRIES)),
     noted("fault", Object(&FAULT), "no request is delayed or aborted"),
@@ -51,12 +44,8 @@ static HTTP_ROUTE: Shape = shape(&[
     noted("mirror_percent", PERCENT, "nothing is mirrored"),
     noted("mirrorPercentage", Object(&FRACTION), "nothing is mirrored"),
     noted("mirrors", List(&Object(&MIRROR)), "nothing is mirrored"),
-    noted(
-        "corsPolicy",
-        Object(&CORS),
-        "no header is added and no preflight is answered",
-    ),
-    noted("headers", Object(&HEADERS), "headers stay as they are"),
+    acted("corsPolicy", Object(&CORS)),
+    acted("headers", Object(&HEADERS)),
 ]);
 
 static STRING_MATCH: Shape = choice(
@@ -70,10 +59,6 @@ static STRING_MATCH: Shape = choice(
 
 const MATCH_BY_NAME: Type = Map(&Object(&STRING_MATCH));
 
-/// Why a condition that is not acted on takes its whole match out of use.
-const SKIPPED: &str = "this match entry never matches, so that it takes no request that it was not \
-                       meant for";
-
 static HTTP_MATCH: Shape = shape(&[
     acted("name", Text),
     acted("uri", Object(&STRING_MATCH)),
@@ -84,10 +69,10 @@ static HTTP_MATCH: Shape = shape(&[
     acted("headers", MATCH_BY_NAME),
     acted("withoutHeaders", MATCH_BY_NAME),
     acted("gateways", TEXTS),
-    noted("port", PORT, SKIPPED),
-    noted("sourceLabels", LABELS, SKIPPED),
-    noted("sourceNamespace", Word(DNS_LABEL), SKIPPED),
-    noted("queryParams", MATCH_BY_NAME, SKIPPED),
+    acted("port", PORT),
+    acted("sourceLabels", LABELS),
+    acted("sourceNamespace", Word(DNS_LABEL)),
+    acted("queryParams", MATCH_BY_NAME),
     noted(
         "statPrefix",
         Text,
@@ -98,7 +83,7 @@ static HTTP_MATCH: Shape = shape(&[
 static HTTP_DESTINATION: Shape = shape(&[
     acted("destination", Object(&DESTINATION)).required(),
     acted("weight", INT32),
-    noted("headers", Object(&HEADERS), "headers stay as they are"),
+    acted("headers", Object(&HEADERS)),
 ]);
 
 static DESTINATION: Shape = shape(&[

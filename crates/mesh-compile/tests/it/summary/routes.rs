@@ -3,6 +3,7 @@
 use mesh_xds::envoy::core::data_source;
 use mesh_xds::envoy::matcher::string_matcher::MatchPattern;
 use mesh_xds::envoy::route::header_matcher::HeaderMatchSpecifier;
+use mesh_xds::envoy::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use mesh_xds::envoy::route::route::Action;
 use mesh_xds::envoy::route::route_action::ClusterSpecifier;
 use mesh_xds::envoy::route::route_match::PathSpecifier;
@@ -50,6 +51,13 @@ pub(super) fn route(message: &Route) -> String {
             };
             format!("{} {words:?}", answer.status)
         }
+        Some(Action::Redirect(redirect)) => format!(
+            "{} to {:?} port {} path {:?}",
+            redirect.response_code().as_str_name(),
+            redirect.host_redirect,
+            redirect.port_redirect,
+            redirect.path_rewrite_specifier,
+        ),
         _ => "nothing".to_owned(),
     };
     let name = match message.name.as_str() {
@@ -64,6 +72,7 @@ fn route_match(message: &RouteMatch) -> String {
         Some(PathSpecifier::Prefix(prefix)) => format!("{prefix}*"),
         Some(PathSpecifier::Path(path)) => path.clone(),
         Some(PathSpecifier::SafeRegex(regex)) => format!("~{}", regex.regex),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => format!("{prefix}/*"),
         _ => "no path".to_owned(),
     };
     if message.case_sensitive.is_some_and(|flag| !flag.value) {
@@ -71,6 +80,17 @@ fn route_match(message: &RouteMatch) -> String {
     }
     for header in &message.headers {
         words.push_str(&header_match(header));
+    }
+    for parameter in &message.query_parameters {
+        let condition = match &parameter.query_parameter_match_specifier {
+            Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => matcher
+                .match_pattern
+                .as_ref()
+                .map(pattern_text)
+                .unwrap_or_default(),
+            _ => "present".to_owned(),
+        };
+        words.push_str(&format!(" [?{} {condition}]", parameter.name));
     }
     words
 }

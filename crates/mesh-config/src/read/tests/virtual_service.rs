@@ -2,7 +2,7 @@
 
 use super::{finds, outcome, spec};
 use crate::finding::Level;
-use crate::model::{Spec, StringMatch};
+use crate::model::{Redirect, RedirectPath, RedirectPort, Spec, StringMatch};
 
 #[test]
 fn virtual_services() {
@@ -207,12 +207,9 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
     };
     let fields = [
         ("fault: {delay: {fixedDelay: 1s, percent: 5}}", "fault"),
-        ("rewrite: {uri: /}", "rewrite"),
         ("mirror: {host: b}", "mirror"),
         ("mirrors: [{destination: {host: b}}]", "mirrors"),
         ("mirrorPercentage: {value: 5}", "mirrorPercentage"),
-        ("corsPolicy: {maxAge: 24h}", "corsPolicy"),
-        ("headers: {request: {set: {x: b}}}", "headers"),
     ];
     for (text, field) in fields {
         let path = format!("spec.http[0].{field}");
@@ -223,16 +220,10 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
             &[(&with(text), &path, &message)],
         );
     }
-    let conditions = [
-        ("port: 80", "port"),
-        ("sourceLabels: {app: a}", "sourceLabels"),
-        ("sourceNamespace: ns", "sourceNamespace"),
-        ("queryParams: {q: {exact: b}}", "queryParams"),
-        (
-            "headers: {'@request.auth.claims.x': {exact: b}}",
-            "headers[\"@request.auth.claims.x\"]",
-        ),
-    ];
+    let conditions = [(
+        "headers: {'@request.auth.claims.x': {exact: b}}",
+        "headers[\"@request.auth.claims.x\"]",
+    )];
     for (text, field) in conditions {
         let path = format!("spec.http[0].match[0].{field}");
         let spec = with(&format!("match: [{{uri: {{prefix: /}}, {text}}}]"));
@@ -257,28 +248,113 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
 }
 
 #[test]
-fn a_route_that_does_something_else_is_kept_without_destinations() {
-    for (text, action) in [
-        ("redirect: {uri: /b}", "redirect"),
-        ("directResponse: {status: 200}", "directResponse"),
-        ("delegate: {name: b}", "delegate"),
-    ] {
-        let spec = format!("{{hosts: [a], http: [{{{text}}}]}}");
+fn what_a_route_does_is_read_whole() {
+    let route = |text: &str| {
+        let spec = format!("{{hosts: [a.example], gateways: [g], http: [{{{text}}}]}}");
         let (Spec::VirtualService(service), warnings) =
             outcome("VirtualService", &spec).expect(text)
         else {
             panic!("it is a VirtualService")
         };
-        let route = &service.http[0];
-        assert_eq!(route.redirect.is_some(), action == "redirect");
-        assert_eq!(route.direct_response.is_some(), action == "directResponse");
-        assert_eq!(route.delegate.is_some(), action == "delegate");
-        assert!(route.route.is_empty());
-        assert_eq!(warnings.len(), 1);
-        assert!(
-            warnings[0].message.contains("are answered with an error"),
-            "{warnings:?}"
-        );
+        assert!(warnings.is_empty(), "{text}: {warnings:?}");
+        service.http.into_iter().next().expect("a route")
+    };
+    let redirect = |text: &str| route(&format!("redirect: {text}")).redirect.expect("one");
+    assert_eq!(
+        redirect("{uri: /b, authority: c, derivePort: FROM_REQUEST_PORT, redirectCode: 307}"),
+        Redirect {
+            path: Some(RedirectPath::Whole("/b".into())),
+            authority: Some("c".into()),
+            port: Some(RedirectPort::OfRequest),
+            scheme: None,
+            code: 307,
+        }
+    );
+    let prefix = redirect("{prefixRewrite: /b, port: 8443, scheme: https}");
+    assert_eq!(prefix.path, Some(RedirectPath::Prefix("/b".into())));
+    assert_eq!(
+        (prefix.port, prefix.code),
+        (Some(RedirectPort::Number(8443)), 301)
+    );
+    let body = |text: &str| {
+        let answer = route(&format!("directResponse: {{status: 503, body: {text}}}"));
+        answer.direct_response.expect("one")
+    };
+    assert_eq!(body("{string: hello}").body, b"hello");
+    assert_eq!(body("{bytes: aGk_}").body, b"hi?");
+    let full = route(
+        "route: [{destination: {host: w}, headers: {request: {remove: [X-Gone]}}}],
+         rewrite: {uriRegexRewrite: {match: '/(a)', rewrite: '/\\1'}, authority: 'w.example:80'},
+         corsPolicy: {allowOrigins: [{prefix: 'https://'}], allowMethods: [GET], maxAge: 10s,
+                      allowCredentials: false, unmatchedPreflights: IGNORE},
+         headers: {request: {set: {X-A: '%REQ(x)%'}}, response: {add: {X-B: b}}},
+         match: [{port: 80, sourceNamespace: ns, sourceLabels: {app: a}, queryParams: {q: {exact: ''}, r: {}}}]",
+    );
+    assert_eq!(full.route[0].headers.request.remove, ["x-gone"]);
+    let rewrite = full.rewrite.expect("one");
+    assert_eq!(rewrite.authority.as_deref(), Some("w.example:80"));
+    let cors = full.cors.expect("one");
+    assert_eq!(cors.allow_origins, [StringMatch::Prefix("https://".into())]);
+    assert!(cors.ignore_unmatched_preflights && cors.allow_credentials == Some(false));
+    assert_eq!(full.headers.request.set["x-a"], "%REQ(x)%");
+    assert_eq!(full.headers.response.add["x-b"], "b");
+    let entry = &full.matches[0];
+    assert_eq!(
+        (entry.port, entry.source_namespace.as_deref()),
+        (Some(80), Some("ns"))
+    );
+    assert_eq!(entry.source_labels["app"], "a");
+    assert_eq!(
+        entry.query_params["q"],
+        Some(StringMatch::Exact(String::new()))
+    );
+    assert_eq!(entry.query_params["r"], None);
+    assert_eq!(
+        route("delegate: {name: b}").delegate.expect("one").name,
+        "b"
+    );
+}
+
+#[test]
+fn what_no_proxy_could_do_is_left_out_with_a_warning() {
+    let route = "route: [{destination: {host: w}}]";
+    for (text, field, words) in [
+        (
+            "redirect: {uri: /b, redirectCode: 304}",
+            "redirect.redirectCode",
+            "301",
+        ),
+        (
+            &*format!("{route}, headers: {{request: {{set: {{x: '%NONSENSE%'}}}}}}"),
+            "headers.request.set.x",
+            "%NONSENSE%",
+        ),
+        (
+            &*format!("{route}, headers: {{response: {{add: {{x: '50%'}}}}}}"),
+            "headers.response.add.x",
+            "%%",
+        ),
+        (
+            &*format!("{route}, headers: {{request: {{remove: [content-length]}}}}"),
+            "headers.request.remove[0]",
+            "belongs to the connection",
+        ),
+        (
+            &*format!("{route}, rewrite: {{uri: /, authority: 'a b'}}"),
+            "rewrite.authority",
+            "it is no host",
+        ),
+        (
+            &*format!("{route}, rewrite: {{uriRegexRewrite: {{match: a, rewrite: '\\2'}}}}"),
+            "rewrite.uriRegexRewrite",
+            "names no group",
+        ),
+    ] {
+        let spec = format!("{{hosts: [a.example], gateways: [g], http: [{{{text}}}]}}");
+        let (_, warnings) = outcome("VirtualService", &spec).expect(text);
+        assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
+        assert_eq!(warnings[0].field, format!("spec.http[0].{field}"));
+        assert!(warnings[0].message.contains(words), "{}", warnings[0]);
     }
 }
 
