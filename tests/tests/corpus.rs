@@ -1,8 +1,12 @@
 //! Promise: what Istio's and the Gateway API's own tests call valid applies, and what they refuse is refused.
 //!
-//! Their samples and the cases of their tests as data, each with its verdict. They are not part of this repository;
+//! Their samples and the cases of their tests as data, each with its verdict; what their analyzers say is in
+//! `corpus/analyzers.rs`. They are not part of this repository;
 //! they are looked for beside it, or where `MESH_CORPUS` points. Where our verdict is another one,
 //! `corpus/disagreements.txt` says why; a case that is listed there and agrees, or that is not and disagrees, fails.
+
+#[path = "corpus/analyzers.rs"]
+mod analyzers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use super::hosts::{exported_to, workload_selector};
 use super::index::Index;
-use super::view::{Found, at, in_words, labels, selects, spec, spec_each, text};
-use super::workloads::{Workload, is_place};
+use super::view::{Found, at, in_words, labels, spec, spec_each, text};
 use super::{EMPTY_SUBSET, NO_CA_PORT, NO_CA_RULE, RULE_FOR_NOBODY};
 use crate::config::resolve_host;
 use crate::model::Object;
@@ -41,15 +40,7 @@ fn subsets(index: &Index<'_>, known: &Object, found: &mut Found<'_>) {
     for (s, subset) in spec_each(found.object, "subsets") {
         let mut selector = of_service.clone();
         selector.extend(labels(subset.get("labels")));
-        let fits = |workload: &Workload<'_>| {
-            if !workload.is_anywhere {
-                return selects(&selector, &workload.labels);
-            }
-            let mut selector = selector.clone();
-            selector.retain(|label, _| !is_place(label));
-            selects(&selector, &workload.labels)
-        };
-        if !workloads.written().any(fits) {
+        if !workloads.any_in_subset(&selector) {
             let name = text(subset, "name");
             let message = format!(
                 "the subset {name} selects nothing: no workload has the labels {}; requests for it are answered with \

@@ -1,6 +1,6 @@
 //! What runs, as far as it is written: pods, what makes pods, workload groups and entries, and gateways.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ pub(super) struct Workload<'a> {
 /// Everything that runs.
 pub(super) struct Workloads<'a> {
     by_namespace: BTreeMap<&'a str, Vec<Workload<'a>>>,
+    /// Namespace and place in it of those that have a label.
+    by_label: HashMap<(&'a str, &'a str), Vec<(&'a str, usize)>>,
     /// Gateways that are known without being written.
     pub(super) gateways: Vec<Workload<'a>>,
     /// Whether what is written is all that runs.
@@ -38,7 +40,7 @@ const SUBZONE: &str = "topology.istio.io/subzone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Whether the label tells where a workload runs.
-pub(super) fn is_place(label: &str) -> bool {
+fn is_place(label: &str) -> bool {
     [REGION, ZONE, SUBZONE, HOSTNAME].contains(&label)
 }
 
@@ -95,7 +97,17 @@ impl<'a> Workloads<'a> {
             is_ambient: false,
             is_anywhere: true,
         });
+        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
+        for (namespace, all) in &by_namespace {
+            for (place, workload) in all.iter().enumerate() {
+                for (key, value) in &workload.labels {
+                    let having = by_label.entry((*key, *value)).or_default();
+                    having.push((*namespace, place));
+                }
+            }
+        }
         Workloads {
+            by_label,
             are_known: options.complete || !by_namespace.is_empty(),
             gateways: gateways.collect(),
             by_namespace,
@@ -110,6 +122,34 @@ impl<'a> Workloads<'a> {
     /// Everything but the gateways that are not written.
     pub(super) fn written(&self) -> impl Iterator<Item = &Workload<'a>> {
         self.by_namespace.values().flatten()
+    }
+
+    /// Whether a subset with these labels selects anything, in any namespace. Where a workload runs is only known of
+    /// pods; of all others it is not asked.
+    pub(super) fn any_in_subset(&self, selector: &Labels<'_>) -> bool {
+        let fits = |workload: &Workload<'_>| {
+            selector.iter().all(|(key, value)| {
+                workload.labels.get(key) == Some(value) || (workload.is_anywhere && is_place(key))
+            })
+        };
+        // Of a label that few have, few are to be looked at.
+        let asked = selector.iter().filter(|(key, _)| !is_place(key));
+        let rarest = asked
+            .map(|(key, value)| self.having(key, value))
+            .min_by_key(|all| all.len());
+        match rarest {
+            None => self.written().any(fits),
+            Some(few) => few.iter().any(|(namespace, place)| {
+                let workload = self.in_namespace(namespace).get(*place);
+                workload.is_some_and(fits)
+            }),
+        }
+    }
+
+    /// Namespace and place in it of all that have a label.
+    fn having<'s>(&'s self, key: &'s str, value: &'s str) -> &'s [(&'s str, usize)] {
+        let all = self.by_label.get(&(key, value));
+        all.map_or(&[], Vec::as_slice)
     }
 
     /// Everything that a Gateway's selector selects, in any namespace.

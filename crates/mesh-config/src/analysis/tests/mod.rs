@@ -1,4 +1,6 @@
-//! What an object is told about the others.
+//! What an object is told about the others: here what it names, and ways past the mesh; the rest in `families`.
+
+mod families;
 
 use std::path::Path;
 
