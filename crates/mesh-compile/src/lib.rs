@@ -13,6 +13,7 @@ mod client;
 mod cluster;
 mod destination_rule;
 mod gateway;
+mod gateway_api;
 mod host;
 mod listener;
 mod matcher;
@@ -29,6 +30,7 @@ mod virtual_service;
 mod visibility;
 mod workload;
 
+pub use gateway_api::Statuses as GatewayApiStatuses;
 pub use mesh_config::model::Protocol;
 pub use model::{Instance, Model, Settings};
 pub use view::{EndpointView, PortView, ServiceView};

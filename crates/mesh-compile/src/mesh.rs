@@ -10,7 +10,7 @@ use crate::service::{Discovery, Service};
 use crate::virtual_service::VirtualServices;
 use crate::visibility::Sidecars;
 use crate::workload::Workloads;
-use crate::{Instance, Settings, gateway};
+use crate::{Instance, Settings, gateway, gateway_api};
 
 /// Everything about the mesh that a proxy's resources follow from.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
+        let config = &gateway_api::expand(config);
         let workloads = Workloads::build(config, instances, settings);
         let mut services = BTreeMap::new();
         let mut services_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
