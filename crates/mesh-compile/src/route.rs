@@ -7,7 +7,7 @@ use mesh_config::resolve_host;
 use mesh_xds::envoy::core::{DataSource, data_source::Specifier};
 use mesh_xds::envoy::protobuf::{Duration, UInt32Value};
 use mesh_xds::envoy::route::route::Action;
-use mesh_xds::envoy::route::route_action::ClusterSpecifier;
+use mesh_xds::envoy::route::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier};
 use mesh_xds::envoy::route::weighted_cluster::ClusterWeight;
 use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
 use mesh_xds::envoy::route::{DirectResponseAction, Route, RouteAction, WeightedCluster};
@@ -170,6 +170,11 @@ impl<'a> Router<'a> {
         let mut action = RouteAction {
             cluster_specifier: Some(specifier),
             retry_policy: resilience::retry_policy(retries, false),
+            cluster_not_found_response_code: if http.missing_is_500 {
+                ClusterNotFoundResponseCode::InternalServerError as i32
+            } else {
+                ClusterNotFoundResponseCode::ServiceUnavailable as i32
+            },
             ..RouteAction::default()
         };
         resilience::limit_time(&mut action, http.timeout);

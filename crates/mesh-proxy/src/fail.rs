@@ -228,6 +228,12 @@ impl Fail {
         Self::new(Flag::NoEndpoint, format!("{cluster} has no endpoints"))
     }
 
+    /// The client is answered this instead of the flag's status.
+    pub(crate) fn answered_with(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The last of several attempts failed.
     pub(crate) fn after_retries(mut self, retries: u32) -> Self {
         if retries > 0 {

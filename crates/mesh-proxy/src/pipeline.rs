@@ -88,7 +88,9 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     let place = split::place(&forward.split, x.worker.id).ok_or_else(Fail::no_target)?;
     let (name, _) = &forward.split.targets[place];
     let clusters = &at.snapshot.clusters;
-    let cluster = clusters.get(name).ok_or_else(|| x.missing(name))?;
+    let cluster = clusters
+        .get(name)
+        .ok_or_else(|| x.missing(name).answered_with(forward.missing))?;
     let asked_for;
     let cluster = match &cluster.dynamic {
         None => cluster,

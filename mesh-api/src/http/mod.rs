@@ -9,6 +9,7 @@ mod access;
 mod analysis;
 mod apply;
 mod body;
+mod derived;
 mod discovery;
 mod graph;
 mod guard;

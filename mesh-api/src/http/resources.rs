@@ -15,6 +15,7 @@ use mesh_config::model::{Object, ObjectKey};
 use mesh_config::{DEFAULT_NAMESPACE, Finding, Parsed};
 use serde_json::{Value, json};
 
+use super::derived::Derived;
 use super::path::ResourcePath;
 use super::query::Options;
 use super::status::{ApiError, Reason, deleted};
@@ -103,17 +104,26 @@ async fn serve(
 fn get(store: &Store, path: &ResourcePath, key: &ObjectKey) -> Result<Response, ApiError> {
     let view = store.view();
     match view.config.get(key) {
-        Some(object) => Ok(Json(shown_as(object, &path.api_version)).into_response()),
+        Some(object) => {
+            let mut shown = shown_as(object, &path.api_version);
+            Derived::of(path.kind, &view.config).put(object, &mut shown);
+            Ok(Json(shown).into_response())
+        }
         None => Err(Refusal::NotFound(key.clone()).into()),
     }
 }
 
 fn list(store: &Store, path: &ResourcePath) -> Response {
     let view = store.view();
+    let derived = Derived::of(path.kind, &view.config);
     let items: Vec<Value> = view
         .list(path.kind, path.namespace.as_deref())
         .iter()
-        .map(|object| shown_as(object, &path.api_version))
+        .map(|object| {
+            let mut shown = shown_as(object, &path.api_version);
+            derived.put(object, &mut shown);
+            shown
+        })
         .collect();
     let list = json!({
         "apiVersion": path.api_version,

@@ -24,7 +24,6 @@ pub(crate) struct Api<'a> {
 #[derive(Debug)]
 pub(crate) struct Route<'a> {
     pub(crate) object: &'a SharedObject,
-    pub(crate) kind: Kind,
     pub(crate) spec: &'a Spec,
     /// What came of each of its parents that is ours.
     pub(crate) parents: Vec<Parent<'a>>,
@@ -71,7 +70,6 @@ impl<'a> Api<'a> {
                 };
                 Route {
                     object,
-                    kind,
                     spec,
                     parents: parents
                         .iter()

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use mesh_config::model::gateway_api::{
     BackendRef, CorsFilter, Filter, GrpcMatch, GrpcRule, HeaderFilter, HttpMatch as ApiMatch,
-    HttpRule, MatchType, PathModifier, PathType, RedirectFilter, RewriteFilter, Spec, ValueMatch,
+    HttpRule, MatchType, MirrorFilter, PathModifier, PathType, RedirectFilter, RewriteFilter, Spec,
+    ValueMatch,
 };
 use mesh_config::model::{
     CorsPolicy, DirectResponse, HeaderChanges, HeaderOperations, HttpDestination, HttpMatch,
-    HttpRoute, PathRewrite, Redirect, RedirectPath, RedirectPort, Rewrite, StringMatch,
+    HttpRoute, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPort, Retries, Rewrite, Share,
+    StringMatch,
 };
 
 use super::attach::{Api, Route};
@@ -51,8 +53,9 @@ struct Write<'a, 'b> {
 impl Write<'_, '_> {
     fn http(&self, index: usize, rule: &HttpRule) -> Vec<HttpRoute> {
         let matches = rule.matches.iter().map(http_match).collect();
-        let route = self.route(index, &rule.name, &rule.filters, &rule.backend_refs);
-        one_each(HttpRoute { ..route }, matches)
+        let mut route = self.route(index, &rule.name, &rule.filters, &rule.backend_refs);
+        limits(rule, &mut route);
+        one_each(route, matches)
     }
 
     fn grpc(&self, index: usize, rule: &GrpcRule) -> Vec<HttpRoute> {
@@ -76,6 +79,7 @@ impl Write<'_, '_> {
             } else {
                 name.to_owned()
             },
+            missing_is_500: true,
             ..HttpRoute::default()
         };
         let backends: Vec<&BackendRef> = backends.iter().filter(|one| one.weight > 0).collect();
@@ -138,7 +142,9 @@ impl Write<'_, '_> {
             Filter::RequestHeaderModifier { .. } | Filter::ResponseHeaderModifier { .. } => {
                 change_headers(filter, &mut route.headers);
             }
-            Filter::RequestMirror { .. } => {}
+            Filter::RequestMirror { request_mirror } => {
+                route.mirrors.push(self.mirror(request_mirror));
+            }
             Filter::RequestRedirect { request_redirect } => {
                 route.redirect = Some(self.redirect(request_redirect));
             }
@@ -147,6 +153,27 @@ impl Write<'_, '_> {
             Filter::ExternalAuth | Filter::ExtensionRef { .. } => return false,
         }
         true
+    }
+
+    fn mirror(&self, filter: &MirrorFilter) -> Mirror {
+        let share = match (filter.percent, filter.fraction) {
+            (Some(percent), _) => Share::of_percent(f64::from(percent)),
+            (None, Some(part)) => {
+                Share::of_percent(f64::from(part.numerator) * 100.0 / f64::from(part.denominator))
+            }
+            (None, None) => Share::ALL,
+        };
+        let target = self.api.target(self.route, &filter.backend_ref);
+        Mirror {
+            destination: HttpDestination {
+                host: target.host,
+                subset: None,
+                port: target.port,
+                weight: 0,
+                headers: HeaderOperations::default(),
+            },
+            share,
+        }
     }
 
     /// The port is the filter's, else that of the filter's scheme, else the listener's; the usual one of the
@@ -202,6 +229,41 @@ fn one_each(route: HttpRoute, matches: Vec<HttpMatch>) -> Vec<HttpRoute> {
         ..route.clone()
     };
     matches.into_iter().map(one).collect()
+}
+
+/// How long a rule's requests may take, and when they are tried again. Without a word about retries the mesh's own
+/// hold, and the shorter limit is that of the whole request, as in Istio.
+fn limits(rule: &HttpRule, route: &mut HttpRoute) {
+    const ATTEMPTS: u32 = 2;
+    // The default conditions of Istio, and connections that break or take too long, which the API asks for.
+    const ON: [&str; 5] = [
+        "connect-failure",
+        "refused-stream",
+        "unavailable",
+        "cancelled",
+        "reset",
+    ];
+    let request = rule.timeouts.request.filter(|limit| !limit.is_zero());
+    let one_try = rule
+        .timeouts
+        .backend_request
+        .filter(|limit| !limit.is_zero());
+    let Some(retry) = &rule.retry else {
+        route.timeout = one_try.or(request);
+        return;
+    };
+    route.timeout = request;
+    route.retries = Some(Retries {
+        attempts: retry.attempts.unwrap_or(ATTEMPTS),
+        per_try_timeout: one_try,
+        on: ON
+            .into_iter()
+            .map(str::to_owned)
+            .chain(retry.codes.iter().map(u16::to_string))
+            .collect(),
+        backoff: retry.backoff,
+        ..Retries::default()
+    });
 }
 
 fn internal_error() -> DirectResponse {

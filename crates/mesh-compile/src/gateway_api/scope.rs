@@ -38,7 +38,6 @@ pub(crate) struct Gateway<'a> {
 #[derive(Debug)]
 pub(crate) struct Set<'a> {
     pub(crate) object: &'a SharedObject,
-    pub(crate) spec: &'a api::ListenerSet,
     /// The place of its Gateway.
     pub(crate) gateway: usize,
     /// Whether the Gateway takes its listeners.
@@ -167,7 +166,6 @@ pub(crate) fn build(config: &Config) -> (Vec<Gateway<'_>>, Vec<Set<'_>>) {
         }
         sets.push(Set {
             object,
-            spec,
             gateway: place,
             is_allowed,
         });

@@ -2,6 +2,7 @@
 
 mod destination_rules;
 mod entries;
+mod gateway_api;
 mod gateways;
 mod golden;
 mod http_rules;

@@ -79,6 +79,9 @@ pub struct HttpRoute {
     pub fault: Option<Fault>,
     /// Who gets copies of its requests.
     pub mirrors: Vec<Mirror>,
+    /// Whether requests for a destination that does not exist are answered with 500 instead of 503: so with routes
+    /// of the Gateway API, never with a VirtualService's own.
+    pub missing_is_500: bool,
 }
 
 /// All of these conditions; what is absent is not asked.

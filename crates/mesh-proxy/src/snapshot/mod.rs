@@ -348,6 +348,8 @@ pub enum Action {
 pub struct Forward {
     /// Targets by weight.
     pub split: Split,
+    /// What a request is answered whose target does not exist.
+    pub missing: http::StatusCode,
     /// How long it may take.
     pub timeout: Timeout,
     /// What is tried again.
@@ -366,6 +368,7 @@ impl Forward {
     pub fn to(split: Split) -> Self {
         Self {
             split,
+            missing: http::StatusCode::SERVICE_UNAVAILABLE,
             timeout: Timeout::default(),
             retry: Retry::default(),
             count_attempts: false,

@@ -175,6 +175,17 @@ impl<'a> Predecessors<'a> {
     }
 }
 
+/// What a request is answered whose cluster does not exist.
+fn missing(at: &At<'_>, code: i32) -> Result<StatusCode, Refusal> {
+    use pb::route_action::ClusterNotFoundResponseCode as Code;
+    match Code::try_from(code) {
+        Ok(Code::ServiceUnavailable) => Ok(StatusCode::SERVICE_UNAVAILABLE),
+        Ok(Code::NotFound) => Ok(StatusCode::NOT_FOUND),
+        Ok(Code::InternalServerError) => Ok(StatusCode::INTERNAL_SERVER_ERROR),
+        Err(_) => Err(at.refuse(format!("{code} is no response code"))),
+    }
+}
+
 /// What a virtual host says for all of its routes.
 struct Defaults {
     retry: Retry,
@@ -351,10 +362,10 @@ impl Reader<'_> {
                 hedge_policy,
             }
         });
-        // 503, the default; any other answer to a missing cluster is not ours to give.
-        if is_set(cluster_not_found_response_code) {
-            return Err(at.field("cluster_not_found_response_code").unsupported());
-        }
+        let missing = missing(
+            &at.field("cluster_not_found_response_code"),
+            *cluster_not_found_response_code,
+        )?;
         let timeout = timeouts(
             at,
             timeout.as_ref(),
@@ -428,6 +439,7 @@ impl Reader<'_> {
         split.state = before.unwrap_or(split.state);
         Ok(Forward {
             split,
+            missing,
             timeout,
             retry,
             count_attempts: defaults.count_attempts,

@@ -1,9 +1,13 @@
 //! What is attached to listeners: HTTPRoute, GRPCRoute, and the routes that carry bytes.
 
-use serde::Deserialize;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::filter::Filter;
 use super::gateway::own_group;
+use crate::rules;
 
 /// What a route attaches to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -90,14 +94,24 @@ pub struct HttpRule {
     pub retry: Option<Retry>,
 }
 
-/// How long requests may take, as the API writes durations: `1h30m`, `500ms`; `0s` for no limit.
+/// How long requests may take; zero is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Timeouts {
     /// From the request to the end of the answer, with all tries.
-    pub request: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub request: Option<Duration>,
     /// One try.
-    pub backend_request: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub backend_request: Option<Duration>,
+}
+
+/// A duration as the API writes it, `1h30m` or `500ms`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    rules::length_of_time(&text)
+        .map(Some)
+        .ok_or_else(|| D::Error::custom(format!("{text} is no length of time")))
 }
 
 /// When requests are tried again.
@@ -109,7 +123,8 @@ pub struct Retry {
     /// How often at most.
     pub attempts: Option<u32>,
     /// The shortest pause between two tries.
-    pub backoff: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub backoff: Option<Duration>,
 }
 
 /// All of these conditions; what is absent is not asked.

@@ -217,13 +217,9 @@ impl Reader {
         let Some(timeouts) = rule.get("timeouts") else {
             return;
         };
-        let length = |key: &str| {
-            timeouts
-                .get(key)
-                .map(|at| milliseconds(at.node.as_str().unwrap_or_default()))
-        };
+        let length = |key: &str| rules::length_of_time(timeouts.text(key));
         if let (Some(request), Some(one_try)) = (length("request"), length("backendRequest"))
-            && request > 0
+            && !request.is_zero()
             && one_try > request
         {
             self.report.error(
@@ -300,28 +296,3 @@ static SERVICE: LazyLock<Regex> = LazyLock::new(|| {
 static METHOD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new("^[A-Za-z_][A-Za-z_0-9]*$").expect("the expression is fixed and right")
 });
-
-/// The length of a duration of the Gateway API; 0 for what is none.
-fn milliseconds(text: &str) -> u64 {
-    let mut sum = 0;
-    let mut number = 0;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let unit = match letter {
-            'h' => 3_600_000,
-            'm' if letters.peek() == Some(&'s') => {
-                letters.next();
-                1
-            }
-            'm' => 60_000,
-            's' => 1_000,
-            digit => {
-                number = number * 10 + u64::from(digit.to_digit(10).unwrap_or_default());
-                continue;
-            }
-        };
-        sum += number * unit;
-        number = 0;
-    }
-    sum
-}
