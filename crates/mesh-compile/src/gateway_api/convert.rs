@@ -177,11 +177,13 @@ fn not_found() -> HttpRoute {
     }
 }
 
+/// A route of a service, and the only port that it is for, if it names one.
+type Bound<'a> = (&'a Route<'a>, Option<u16>);
+
 /// Routes between workloads: those of a service's own namespace are for all callers, those of another one are for
 /// the callers there, who follow them instead.
 fn inside(api: &Api<'_>) -> Vec<Object> {
-    let mut by_service: BTreeMap<(&str, &str, &str), Vec<(&Route<'_>, Option<u16>)>> =
-        BTreeMap::new();
+    let mut by_service: BTreeMap<_, Vec<Bound<'_>>> = BTreeMap::new();
     for route in &api.routes {
         for parent in &route.parents {
             let Ok(places) = &parent.outcome else {
@@ -238,11 +240,7 @@ fn inside(api: &Api<'_>) -> Vec<Object> {
 
 /// The routes of a service in their order, each for the ports that it names, and the plain way to every port that
 /// none of them is for.
-fn service_routes(
-    api: &Api<'_>,
-    host: &str,
-    bound: &[(&Route<'_>, Option<u16>)],
-) -> Vec<HttpRoute> {
+fn service_routes(api: &Api<'_>, host: &str, bound: &[Bound<'_>]) -> Vec<HttpRoute> {
     let mut routes = Vec::new();
     for (route, port) in bound {
         for mut written in rule::routes(api, route, None) {
