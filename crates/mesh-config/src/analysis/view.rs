@@ -105,17 +105,53 @@ pub(super) fn full_name(object: &Object) -> String {
 /// What was found about one object.
 pub(super) struct Found<'a> {
     pub(super) object: &'a Object,
-    findings: Vec<Finding>,
-    /// How many of the first findings refuse a write: they are kept in front.
-    refusals: usize,
+    /// What refuses a write.
+    refusals: Findings,
+    others: Findings,
+}
+
+/// Some findings; an endless object should not make endless ones.
+#[derive(Default)]
+struct Findings {
+    kept: Vec<Finding>,
+    left_out: usize,
+}
+
+impl Findings {
+    const ENOUGH: usize = 100;
+
+    fn push(&mut self, finding: Finding) {
+        if self.kept.len() < Self::ENOUGH {
+            self.kept.push(finding);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    fn all(mut self) -> Vec<Finding> {
+        if self.left_out > 0
+            && let Some(last) = self.kept.last()
+        {
+            let message = format!(
+                "{} more findings are left out; see to these first",
+                self.left_out
+            );
+            let left_out = Finding {
+                message,
+                ..last.clone()
+            };
+            self.kept.push(left_out);
+        }
+        self.kept
+    }
 }
 
 impl<'a> Found<'a> {
     pub(super) fn new(object: &'a Object) -> Self {
         Found {
             object,
-            findings: Vec::new(),
-            refusals: 0,
+            refusals: Findings::default(),
+            others: Findings::default(),
         }
     }
 
@@ -132,8 +168,8 @@ impl<'a> Found<'a> {
         message: impl Into<String>,
     ) {
         let finding = Finding::about(code, self.object, field, message);
-        if !self.findings.contains(&finding) {
-            self.findings.push(finding);
+        if !self.others.kept.contains(&finding) {
+            self.others.push(finding);
         }
     }
 
@@ -145,13 +181,11 @@ impl<'a> Found<'a> {
         message: impl Into<String>,
     ) {
         let finding = Finding::about(code, self.object, field, message);
-        self.findings.insert(self.refusals, finding);
-        self.refusals += 1;
+        self.refusals.push(finding);
     }
 
     /// What refuses a write, and all else.
-    pub(super) fn split(mut self) -> (Vec<Finding>, Vec<Finding>) {
-        let others = self.findings.split_off(self.refusals);
-        (self.findings, others)
+    pub(super) fn split(self) -> (Vec<Finding>, Vec<Finding>) {
+        (self.refusals.all(), self.others.all())
     }
 }

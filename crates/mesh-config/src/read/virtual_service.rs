@@ -74,6 +74,7 @@ impl Reader {
 
     fn hosts(&mut self, spec: &Cursor<'_>, bound_to_mesh: bool) -> Vec<String> {
         let mut hosts: Vec<String> = Vec::new();
+        let mut distinct = rules::DistinctHosts::default();
         for at in spec.each("hosts") {
             let host = at.node.as_str().unwrap_or_default().to_ascii_lowercase();
             if let Err(message) = rules::virtual_host(&host) {
@@ -88,7 +89,7 @@ impl Reader {
                 );
                 continue;
             }
-            if let Some(other) = hosts.iter().find(|other| rules::overlap(other, &host)) {
+            if let Err(other) = distinct.insert(&host) {
                 let message =
                     format!("{host} overlaps with {other}; a request could match both, keep one");
                 self.report.error(&at, message);

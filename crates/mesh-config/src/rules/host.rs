@@ -1,5 +1,6 @@
 //! Hosts: names, wildcards, addresses.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::{DOMAIN_LENGTH, LABEL_LENGTH, Verdict, is_label};
@@ -99,9 +100,37 @@ pub(crate) fn is_partial_wildcard(host: &str) -> bool {
     host.len() > 1 && host.starts_with('*') && !host.starts_with("*.")
 }
 
-/// Whether two hosts or wildcards have a host in common.
-pub(crate) fn overlap(one: &str, other: &str) -> bool {
-    covers(one, other) || covers(other, one)
+/// Hosts and wildcards, none of which overlap.
+#[derive(Default)]
+pub(crate) struct DistinctHosts {
+    /// By what stands behind the wildcard, backwards: what ends in the same way stands together.
+    backwards: BTreeMap<String, String>,
+    /// The wildcards, by what stands behind the `*`.
+    wildcards: HashMap<String, String>,
+}
+
+impl DistinctHosts {
+    /// Takes a host in; gives the one with which it overlaps, if there is one, and leaves it out then.
+    pub(crate) fn insert(&mut self, host: &str) -> Result<(), String> {
+        let suffix = host.strip_prefix('*');
+        let rest = suffix.unwrap_or(host);
+        let backwards: String = rest.chars().rev().collect();
+        let ends = rest.char_indices().map(|(at, _)| &rest[at..]);
+        let mut wider = ends.chain([""]).filter_map(|end| self.wildcards.get(end));
+        let mut after = self.backwards.range(backwards.clone()..);
+        let narrower = after.next().filter(|(known, _)| match suffix {
+            Some(_) => known.starts_with(&backwards),
+            None => **known == backwards,
+        });
+        if let Some(other) = wider.next().or(narrower.map(|(_, other)| other)) {
+            return Err(other.clone());
+        }
+        if let Some(suffix) = suffix {
+            self.wildcards.insert(suffix.to_owned(), host.to_owned());
+        }
+        self.backwards.insert(backwards, host.to_owned());
+        Ok(())
+    }
 }
 
 /// Whether every host of `narrow` is one of `wide`.

@@ -20,7 +20,7 @@ pub(crate) use header::{
     is_framing, probe_header,
 };
 pub(crate) use host::{
-    cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard, overlap,
+    DistinctHosts, cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard,
     sni_domain, subnet, virtual_host, wildcard_domain,
 };
 pub(crate) use placeholder::{placeholders, substitution};

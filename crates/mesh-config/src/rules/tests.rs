@@ -1,5 +1,7 @@
 //! Each syntax with what it takes and what it refuses.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Holds a check against what it must take and what it must refuse.
@@ -86,6 +88,31 @@ fn hosts() {
         &["10.0.0.1", "10.0.0.0/8", "fd00::/64"],
         &["", "a", "10.0.0.0/33", "10.0.0.0/", "::/129"],
     );
+}
+
+/// Whether two hosts or wildcards have a host in common.
+fn overlap(one: &str, other: &str) -> bool {
+    covers(one, other) || covers(other, one)
+}
+
+proptest! {
+    /// However many there are, it is told as if each were held against each.
+    #[test]
+    fn distinct_hosts_do_not_overlap(hosts in prop::collection::vec("(\\*|\\*\\.)?([ab]{1,2}\\.)?[ab]", 0..12)) {
+        let mut distinct = DistinctHosts::default();
+        let mut kept: Vec<String> = Vec::new();
+        for host in hosts {
+            let expected = kept.iter().any(|other| overlap(other, &host));
+            match distinct.insert(&host) {
+                Ok(()) => prop_assert!(!expected, "{} {:?}", host, kept),
+                Err(other) => {
+                    prop_assert!(expected && overlap(&other, &host), "{} {} {:?}", host, other, kept);
+                    continue;
+                }
+            }
+            kept.push(host);
+        }
+    }
 }
 
 #[test]

@@ -83,3 +83,23 @@ async fn in_a_text_that_says_something_twice_the_last_counts() {
     let service = api.call("GET", &format!("{SERVICES}/web"), "").await;
     assert_eq!(service.body["spec"]["ports"][0]["port"], 81);
 }
+
+#[tokio::test]
+async fn one_bad_object_of_many_is_named_and_nothing_is_written() {
+    let api = Api::new();
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\ndata: {tls.key: 'hunter2 hunter2'}\n";
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny}\n\
+                  spec: {action: DENY}\n";
+    for (bad, words) in [
+        (secret, ["Secret default/key", "tls.key"]),
+        (policy, ["AuthorizationPolicy default/deny", "spec.rules"]),
+    ] {
+        let many = SERVICE.replace("name: web", "name: other");
+        let text = format!("{SERVICE}---\n{bad}---{many}");
+        let refused = api.call("POST", "/apply", &text).await;
+        refused.refused(422, "Invalid", &["document 2", words[0], words[1]]);
+        assert!(!refused.text.contains("hunter2"), "{}", refused.text);
+        assert!(api.store.view().config.is_empty());
+    }
+}

@@ -53,11 +53,11 @@ fn rivals(index: &Index<'_>, host: &str, scope: &str, own: &Object) -> Vec<Strin
         .map(|(_, _, object)| *object);
     let mut rivals: Vec<&Object> = wildcard.collect();
     let same = mesh.exact.get(host).map(|all| (host, all));
-    let covered = mesh
-        .exact
-        .iter()
-        .filter(|_| host.starts_with('*'))
-        .map(|(other, all)| (other.as_str(), all));
+    // Only a wildcard is worth a look at all others.
+    let covered = host
+        .starts_with('*')
+        .then(|| mesh.exact.iter().map(|(other, all)| (other.as_str(), all)));
+    let covered = covered.into_iter().flatten();
     for (other, all) in same.into_iter().chain(covered) {
         let clashing = all.iter().filter(|(scope, _)| clash(other, scope));
         rivals.extend(clashing.map(|(_, object)| *object));
