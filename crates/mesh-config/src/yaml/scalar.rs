@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use granit_parser::{ScalarStyle, Tag};
 use serde_json::Number;
 
-use super::{Value, quoted};
+use super::Value;
 
 /// What a scalar means, by its style and its tag.
 pub(super) fn value(
@@ -25,7 +25,8 @@ pub(super) fn value(
     if tag.original() == "!" {
         return Ok(Value::String(text.into_owned()));
     }
-    let wrong = |what: &str| format!("{} is no {what}, as its tag says", quoted(&text));
+    // Not the text itself: it is not known yet whether it is a secret.
+    let wrong = |what: &str| format!("this is no {what}, as its tag says");
     match tag.core_suffix() {
         Some("str") => Ok(Value::String(text.into_owned())),
         Some("null") => Ok(Value::Null),
@@ -94,7 +95,7 @@ fn number(text: &str) -> Option<Result<Number, String>> {
     let value: f64 = plain.parse().ok()?;
     match Number::from_f64(value) {
         Some(number) => Some(Ok(number)),
-        None => Some(Err(format!("{text} is too large a number; quote it"))),
+        None => Some(Err("this number is too large; quote it".to_owned())),
     }
 }
 
