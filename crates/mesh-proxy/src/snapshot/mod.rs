@@ -10,6 +10,7 @@ mod cors;
 mod edit;
 pub mod endpoint;
 mod field;
+mod index;
 pub mod link;
 pub mod listener;
 mod manager;
@@ -192,6 +193,20 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// First match wins.
     pub routes: Vec<Arc<Route>>,
+    /// Them by their paths, if they are many.
+    pub(crate) index: Option<index::RouteIndex>,
+}
+
+impl VirtualHost {
+    /// A host with these routes.
+    #[must_use]
+    pub fn new(name: &str, routes: Vec<Arc<Route>>) -> Self {
+        Self {
+            name: name.into(),
+            index: index::RouteIndex::of(&routes),
+            routes,
+        }
+    }
 }
 
 /// One route.

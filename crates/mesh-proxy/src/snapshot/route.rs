@@ -231,10 +231,8 @@ impl Reader<'_> {
         };
         let routes = routes.iter().enumerate();
         let routes = routes.map(|(i, route)| self.route(&at.item("routes", i), route, &defaults));
-        Ok(VirtualHost {
-            name: name.as_str().into(),
-            routes: routes.collect::<Result<_, _>>()?,
-        })
+        let routes = routes.collect::<Result<_, _>>()?;
+        Ok(VirtualHost::new(name, routes))
     }
 
     fn route(

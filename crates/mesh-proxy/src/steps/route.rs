@@ -35,7 +35,13 @@ pub fn find<'r>(
     question: &Question<'_>,
 ) -> Option<(&'r Arc<VirtualHost>, &'r Arc<Route>)> {
     let host = virtual_host(router, question.authority)?;
-    let route = host.routes.iter().find(|r| matches(&r.matcher, question))?;
+    let route = match &host.index {
+        None => host.routes.iter().find(|r| matches(&r.matcher, question))?,
+        Some(index) => index
+            .candidates(question.uri.path())
+            .filter_map(|place| host.routes.get(place as usize))
+            .find(|r| matches(&r.matcher, question))?,
+    };
     Some((host, route))
 }
 

@@ -189,10 +189,7 @@ impl Setup {
 
     pub(crate) fn snapshot(self) -> Snapshot {
         let host = |(name, routes): (&str, Vec<Arc<Route>>)| {
-            let host = VirtualHost {
-                name: name.into(),
-                routes,
-            };
+            let host = VirtualHost::new(name, routes);
             (name.to_owned(), Arc::new(host))
         };
         let router = Arc::new(Router {

@@ -13,10 +13,7 @@ fn host(name: &str, routes: Vec<RouteMatcher>) -> Arc<VirtualHost> {
         };
         Arc::new(Route::new(&format!("{name}#{i}"), matcher, action))
     });
-    Arc::new(VirtualHost {
-        name: name.into(),
-        routes: routes.collect(),
-    })
+    Arc::new(VirtualHost::new(name, routes.collect()))
 }
 
 fn any_path() -> RouteMatcher {
@@ -246,5 +243,49 @@ proptest! {
         let found = find(&router, &question(&uri, &Method::GET, &headers));
         let found = found.map(|(_, route)| route.name.to_string());
         prop_assert_eq!(found, expected.map(|i| format!("any#{i}")));
+    }
+}
+
+/// A path's condition: its kind, whether case matters, and its text.
+fn path_matcher() -> impl Strategy<Value = PathMatcher> {
+    (0..4_usize, prop::bool::weighted(0.2), "(/[ab]{0,2}){0,3}").prop_map(
+        |(kind, ignore_case, value)| match kind {
+            0 => PathMatcher::Exact { value, ignore_case },
+            1 if !value.is_empty() && !value.ends_with('/') => {
+                PathMatcher::Segments { value, ignore_case }
+            }
+            2 => PathMatcher::Regex(
+                regex::Regex::new(&format!(r"\A(?:{value}[ab/]?)\z")).expect("a regex"),
+            ),
+            _ => PathMatcher::Prefix { value, ignore_case },
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_index_finds_what_asking_in_turn_finds(
+        rules in prop::collection::vec((path_matcher(), prop::option::of("[xy]")), 16..60),
+        path in "(/[abAB]{0,2}){1,4}", header in prop::option::of("[xy]"),
+    ) {
+        let matchers = rules.into_iter().map(|(path, need)| RouteMatcher {
+            headers: need.iter().map(|v| field("x-a", ValueMatcher::Exact(v.clone()), false)).collect(),
+            ..RouteMatcher::path(path)
+        });
+        let host = host("any", matchers.collect());
+        prop_assert!(host.index.is_some());
+        let mut headers = HeaderMap::new();
+        if let Some(value) = &header {
+            headers.insert("x-a", value.parse().expect("a value"));
+        }
+        let uri: Uri = path.parse().expect("a path");
+        let question = Question {
+            authority: "web", method: &Method::GET, uri: &uri, scheme: "http", headers: &headers,
+        };
+        let in_turn = host.routes.iter().find(|route| matches(&route.matcher, &question));
+        let expected = in_turn.map(|route| route.name.clone());
+        let router = Router { any: Some(host.clone()), ..Router::default() };
+        let found = find(&router, &question).map(|(_, route)| route.name.clone());
+        prop_assert_eq!(found, expected);
     }
 }
