@@ -1,5 +1,7 @@
 //! What the user should know of an injected file: where traffic still goes past the mesh.
 
+use mesh_config::analysis::PAST_THE_MESH;
+
 use super::hosts::Hosts;
 use super::ports::Published;
 use super::project::{Member, Project, aliases, dependencies};
@@ -26,7 +28,7 @@ pub(super) fn of(project: &Project<'_>, told: &[Told<'_, '_>]) -> Vec<String> {
         let labels = &member.labels;
         for port in &published.open {
             warnings.push(format!(
-                "port {port} of service {name} is published as before: what comes in there goes past its agent"
+                "port {port} of service {name} is published as before: what comes in there goes past its agent [{PAST_THE_MESH}]"
             ));
         }
         if labels.ports.is_empty() {

@@ -5,7 +5,9 @@
 //! that are bound to `mesh`.
 
 use super::index::{Index, Rule};
-use super::view::{Found, full_name, labels, own_labels, selects, spec, spec_each, spec_texts};
+use super::view::{
+    Found, full_name, labels, listed, own_labels, selects, spec, spec_each, spec_texts,
+};
 use super::{NOT_BETWEEN_SERVICES, PAST_THE_MESH};
 use crate::config::{resolve_host, split_host};
 use crate::model::Kind;
@@ -29,7 +31,7 @@ pub(super) fn published(index: &Index<'_>, found: &mut Found<'_>) {
         [] => "its DestinationRule has no effect on them".to_owned(),
         names => format!(
             "the rules of VirtualService {} have no effect on them",
-            names.join(", ")
+            listed(names)
         ),
     };
     let at_gateway = rules

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::index::Index;
-use super::view::{Found, at, full_name, items, labels, selects, spec, spec_each, text};
+use super::view::{Found, at, full_name, items, labels, listed, selects, spec, spec_each, text};
 use super::workloads::{injection, injects};
 use super::{JWKS_UNRESTRICTED, PROTOCOL_CONFLICT, RESERVED_USER, TARGET_PORT_CONFLICT};
 use crate::model::Kind;
@@ -128,7 +128,7 @@ fn fetched_keys(index: &Index<'_>, found: &mut Found<'_>) {
     }
     let message = format!(
         "keys may be fetched from any address for {}; set {SWITCH} to restrict that",
-        names.join(", ")
+        listed(&names)
     );
     found.tell(&JWKS_UNRESTRICTED, "metadata.name", message);
 }

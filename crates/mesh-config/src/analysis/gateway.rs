@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::index::{Index, certificate, server_port};
 use super::secret;
 use super::view::{
-    Found, Labels, full_name, in_words, items, labels, selects, spec, spec_each, text,
+    Found, Labels, full_name, in_words, items, labels, listed, selects, spec, spec_each, text,
 };
 use super::workloads::Workload;
 use super::{GATEWAY_CONFLICT, NOT_FOUND, PORT_NOT_OPEN, SAME_CERTIFICATE};
@@ -117,7 +117,7 @@ fn conflicts(index: &Index<'_>, selector: &Labels<'_>, found: &mut Found<'_>) {
             let message = format!(
                 "{} opens the same host on port {port} of the same gateway, and only the oldest counts; keep the host \
                  in one of them",
-                others.join(", ")
+                listed(&others)
             );
             found.tell(&GATEWAY_CONFLICT, format!("spec.servers[{s}]"), message);
         }
@@ -154,7 +154,7 @@ fn same_certificate(index: &Index<'_>, selector: &Labels<'_>, found: &mut Found<
             let message = format!(
                 "{} shows the same certificate; a client that reuses its HTTP/2 connection for a host of the other \
                  Gateway gets 404; put the hosts into one server, or use other certificates",
-                others.join(", ")
+                listed(&others)
             );
             return found.tell(&SAME_CERTIFICATE, format!("spec.servers[{s}].tls"), message);
         }

@@ -20,8 +20,8 @@ pub(super) struct Known<'a> {
 /// All hosts of Services and ServiceEntries.
 pub(super) struct Hosts<'a> {
     exact: HashMap<String, Vec<Known<'a>>>,
-    /// Hosts that begin with `*`, without it.
-    wildcard: Vec<(String, Known<'a>)>,
+    /// Hosts that begin with `*`, without it: `.example.com`, or nothing.
+    wildcard: HashMap<String, Vec<Known<'a>>>,
 }
 
 /// Everyone.
@@ -32,7 +32,7 @@ impl<'a> Hosts<'a> {
     pub(super) fn of<'o>(objects: impl Iterator<Item = &'a SharedObject> + 'o) -> Hosts<'a> {
         let mut hosts = Hosts {
             exact: HashMap::new(),
-            wildcard: Vec::new(),
+            wildcard: HashMap::new(),
         };
         for object in objects {
             let object: &Object = object;
@@ -61,24 +61,31 @@ impl<'a> Hosts<'a> {
     fn add(&mut self, host: &str, object: &'a Object, scopes: &[&'a str]) {
         for scope in scopes {
             let known = Known { object, scope };
-            match host.strip_prefix('*') {
-                Some(suffix) => self.wildcard.push((suffix.to_owned(), known)),
-                None => self.exact.entry(host.to_owned()).or_default().push(known),
-            }
+            let (all, host) = match host.strip_prefix('*') {
+                Some(suffix) => (&mut self.wildcard, suffix),
+                None => (&mut self.exact, host),
+            };
+            all.entry(host.to_owned()).or_default().push(known);
         }
     }
 
     /// Who has this full host, whoever may see it.
     pub(super) fn anyone(&self, host: &str) -> Option<&'a Object> {
-        if let Some(known) = self.exact.get(host) {
-            return known.first().map(|known| known.object);
-        }
-        let covers =
-            |(suffix, _): &&(String, Known<'a>)| host.trim_start_matches('*').ends_with(suffix);
-        self.wildcard
-            .iter()
-            .find(covers)
-            .map(|(_, known)| known.object)
+        let exact = self.exact.get(host).into_iter().flatten();
+        exact
+            .chain(self.covering(host))
+            .map(|known| known.object)
+            .next()
+    }
+
+    /// The wildcards that cover a host: the most special first.
+    fn covering<'s>(&'s self, host: &'s str) -> impl Iterator<Item = &'s Known<'a>> {
+        let bare = host.trim_start_matches('*');
+        let suffixes = bare.match_indices('.').map(|(dot, _)| &bare[dot..]);
+        let all = suffixes
+            .chain([""])
+            .filter_map(|suffix| self.wildcard.get(suffix));
+        all.flatten()
     }
 
     /// Who has this full host for a rule of `namespace` that is exported to `exported`.
@@ -100,14 +107,9 @@ impl<'a> Hosts<'a> {
                 return Some(known.object);
             }
         }
-        let bare = host.trim_start_matches('*');
-        let covers = |(suffix, known): &&(String, Known<'a>)| {
-            (known.scope == ALL || known.scope == namespace) && bare.ends_with(suffix)
-        };
-        self.wildcard
-            .iter()
-            .find(covers)
-            .map(|(_, known)| known.object)
+        self.covering(host)
+            .find(|known| known.scope == ALL || known.scope == namespace)
+            .map(|known| known.object)
     }
 }
 

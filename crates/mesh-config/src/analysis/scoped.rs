@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::index::Index;
 use super::policy;
-use super::view::{Found, Labels, full_name, in_words, items, labels, selects, spec, spec_each};
+use super::view::{
+    Found, Labels, full_name, in_words, items, labels, listed, selects, spec, spec_each,
+};
 use super::workloads::is_ambient;
 use super::{
     Code, NO_EFFECT, NO_PROVIDER, NOT_FOUND, SIDECAR_CONFLICT, SIDECAR_DEFAULTS,
@@ -100,7 +102,7 @@ fn one_each(index: &Index<'_>, kind: &Kind, found: &mut Found<'_>) {
         if is_default(own) && !others.is_empty() {
             let message = format!(
                 "{} has no selector either, and only one can be the namespace's; keep one of them",
-                others.join(", ")
+                listed(&others)
             );
             found.tell(kind.defaults, "metadata.name", message);
         }
@@ -141,7 +143,7 @@ fn one_each(index: &Index<'_>, kind: &Kind, found: &mut Found<'_>) {
         if !same.is_empty() {
             let message = format!(
                 "{} selects the workload {}, too, and only one counts; let their selectors exclude one another",
-                same.join(", "),
+                listed(&same),
                 workload.name
             );
             found.tell(kind.conflict, field.clone(), message);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::hosts::{ALL, export_scopes};
 use super::index::Index;
-use super::view::{Found, at, full_name, items, spec, spec_each, spec_texts, text};
+use super::view::{Found, at, full_name, items, listed, spec, spec_each, spec_texts, text};
 use super::{ADDRESSES_NEEDED, PROTOCOL_DISAGREEMENT};
 
 pub(super) fn look(index: &Index<'_>, found: &mut Found<'_>) {
@@ -60,7 +60,7 @@ fn protocols(index: &Index<'_>, found: &mut Found<'_>) {
                 let others: Vec<String> = others.into_iter().collect();
                 let message = format!(
                     "here {host}:{number} speaks {own}, but {}; agree on one protocol",
-                    others.join(", ")
+                    listed(&others)
                 );
                 let field = format!("spec.ports[{p}].protocol");
                 // One is enough: the entries are to be compared anyway.

@@ -97,6 +97,18 @@ pub(super) fn kind(group: &str, name: &str) -> Option<Kind> {
     Kind::all().find(|kind| kind.group() == group && kind.kind() == name)
 }
 
+/// Some names in words: the first of them, and how many more there are. A thousand objects with one mistake in common
+/// must not name one another a million times.
+pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// `namespace/name` of an object.
 pub(super) fn full_name(object: &Object) -> String {
     format!("{}/{}", object.metadata.namespace, object.metadata.name)

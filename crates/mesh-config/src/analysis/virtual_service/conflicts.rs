@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::analysis::HOST_CONFLICT;
 use crate::analysis::hosts::{ALL, export_scopes, overlap};
 use crate::analysis::index::{Index, bound_to_mesh};
-use crate::analysis::view::{Found, full_name, spec_texts};
+use crate::analysis::view::{Found, full_name, listed, spec_texts};
 use crate::config::resolve_host;
 use crate::model::Object;
 
@@ -25,7 +25,7 @@ pub(super) fn look(index: &Index<'_>, found: &mut Found<'_>) {
             let message = format!(
                 "{} says, too, where in-mesh requests for {host} go, and sidecars follow only one of them; merge \
                  them into one VirtualService",
-                others.join(", ")
+                listed(&others)
             );
             // One is enough: they are to be merged anyway.
             return found.tell(&HOST_CONFLICT, format!("spec.hosts[{h}]"), message);

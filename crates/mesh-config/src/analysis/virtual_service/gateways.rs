@@ -2,7 +2,9 @@
 
 use crate::analysis::hosts::{opened_to, overlap};
 use crate::analysis::index::Index;
-use crate::analysis::view::{Found, each, labels, selects, spec, spec_each, spec_texts, text};
+use crate::analysis::view::{
+    Found, each, labels, listed, selects, spec, spec_each, spec_texts, text,
+};
 use crate::analysis::{HOST_NOT_IN_GATEWAY, INTERNAL_GATEWAY, NO_TOKEN_CHECK, NOT_FOUND};
 use crate::model::Kind;
 use crate::read::modern_gateway_name;
@@ -62,11 +64,11 @@ fn gateway(index: &Index<'_>, name: &str, field: String, has_hosts: bool, found:
     };
     let meets = |open: &&str| own_hosts.iter().any(|own| overlap(open, own));
     if has_hosts && !open.iter().any(meets) {
-        let hosts = own_hosts.join(", ");
+        let hosts = listed(&own_hosts);
         let opened = if open.is_empty() {
             "nothing"
         } else {
-            &open.join(", ")
+            &listed(&open)
         };
         let message = format!(
             "nothing comes in for {hosts}: the Gateway {namespace}/{name} opens {opened} to VirtualServices of the \

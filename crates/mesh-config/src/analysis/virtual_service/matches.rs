@@ -81,6 +81,9 @@ fn canonical(entry: &Value) -> String {
     entry.to_string()
 }
 
+/// The longest prefix that is compared with others; longer ones count as reached.
+const LONGEST_PREFIX: usize = 256;
+
 /// The matches by prefix so far: by the prefix, where each was written and what else it asks.
 #[derive(Default)]
 struct Prefixes<'a>(HashMap<&'a str, Vec<(String, Conditions<'a>)>>);
@@ -88,7 +91,7 @@ struct Prefixes<'a>(HashMap<&'a str, Vec<(String, Conditions<'a>)>>);
 impl<'a> Prefixes<'a> {
     fn add(&mut self, entry: &'a Value, place: String, found: &mut Found<'_>) {
         let prefix = entry.get("uri").map_or("", |uri| text(uri, "prefix"));
-        if prefix.is_empty() {
+        if prefix.is_empty() || prefix.len() > LONGEST_PREFIX {
             return;
         }
         let conditions = Conditions::of(entry);
