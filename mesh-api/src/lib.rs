@@ -15,6 +15,7 @@ mod config_dir;
 mod events;
 pub mod graph;
 mod http;
+mod mesh_wide;
 mod metrics;
 mod peer;
 mod publish;
@@ -118,13 +119,19 @@ pub async fn start(
         readiness,
         ..
     } = process;
+    let trust_domain = identity.id().trust_domain().as_str().to_owned();
+    let mesh_config = match &settings.mesh_config {
+        Some(path) => Some(mesh_wide::File::open(path, &trust_domain)?),
+        None => None,
+    };
     let publisher = Publisher::new(
         Arc::clone(&store),
         Arc::clone(&registry),
         mesh_compile::Settings {
-            trust_domain: identity.id().trust_domain().as_str().to_owned(),
+            trust_domain,
             ..mesh_compile::Settings::default()
         },
+        mesh_config.as_ref().map(mesh_wide::File::subscribe),
         metrics.clone(),
     );
     let published = publisher.subscribe();
@@ -180,6 +187,9 @@ pub async fn start(
     );
     if let Some(config_dir) = config_dir {
         tasks.spawn(config_dir.run(shutdown.clone()));
+    }
+    if let Some(file) = mesh_config {
+        tasks.spawn(file.run(shutdown.clone()));
     }
     tasks.spawn(registry.run(shutdown.clone()));
     tasks.spawn(publisher.run(shutdown.clone()));

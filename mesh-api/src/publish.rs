@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use mesh_compile::{Instance, Model, Settings};
 use mesh_config::Config;
+use mesh_config::model::MeshConfig;
 use mesh_process::Shutdown;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::mesh_wide;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::Store;
@@ -34,6 +36,8 @@ pub(crate) struct Publisher {
     store: Arc<Store>,
     registry: Arc<Registry>,
     settings: Settings,
+    /// The MeshConfig of a file, if there is one.
+    mesh: Option<watch::Receiver<MeshConfig>>,
     metrics: Metrics,
     published: watch::Sender<Arc<Published>>,
 }
@@ -44,13 +48,15 @@ impl Publisher {
         store: Arc<Store>,
         registry: Arc<Registry>,
         settings: Settings,
+        mesh: Option<watch::Receiver<MeshConfig>>,
         metrics: Metrics,
     ) -> Self {
-        let first = build(&store, &registry, &settings, &metrics);
+        let first = build(&store, &registry, &settings, mesh.as_ref(), &metrics);
         Self {
             store,
             registry,
             settings,
+            mesh,
             metrics,
             published: watch::Sender::new(Arc::new(first)),
         }
@@ -66,6 +72,7 @@ impl Publisher {
         let publisher = Arc::new(self);
         let mut views = publisher.store.subscribe();
         let mut arrivals = publisher.registry.subscribe();
+        let mut mesh = publisher.mesh.clone();
         // Something may have changed since the first model.
         views.mark_changed();
         loop {
@@ -73,6 +80,7 @@ impl Publisher {
             tokio::select! {
                 _ = views.changed() => {}
                 _ = arrivals.changed() => {}
+                () = changed(mesh.as_mut()) => {}
                 () = shutdown.wait() => return,
             }
             sleep(GATHER).await;
@@ -87,17 +95,54 @@ impl Publisher {
     }
 
     fn publish(&self) {
-        let next = build(&self.store, &self.registry, &self.settings, &self.metrics);
+        let Self {
+            store,
+            registry,
+            settings,
+            mesh,
+            metrics,
+            ..
+        } = self;
+        let next = build(store, registry, settings, mesh.as_ref(), metrics);
         self.published.send_replace(Arc::new(next));
     }
 }
 
-fn build(store: &Store, registry: &Registry, settings: &Settings, metrics: &Metrics) -> Published {
+/// Waits for the file's next version, for ever if there is no file or nobody follows it any more.
+async fn changed(mesh: Option<&mut watch::Receiver<MeshConfig>>) {
+    if let Some(mesh) = mesh
+        && mesh.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+fn build(
+    store: &Store,
+    registry: &Registry,
+    settings: &Settings,
+    file: Option<&watch::Receiver<MeshConfig>>,
+    metrics: &Metrics,
+) -> Published {
     let view = store.view();
     let config = view.config.clone();
     let instances = registry.instances(&config);
+    let mut settings = settings.clone();
+    let (root, domain) = (&settings.root_namespace, &settings.trust_domain);
+    let mesh = match file {
+        Some(file) => Some(file.borrow().clone()),
+        None => mesh_wide::of_config_map(&config, root, domain),
+    };
+    if let Some(mesh) = mesh {
+        settings.default_retries.clone_from(&mesh.default_retries);
+        if let Some(root) = &mesh.root_namespace {
+            settings.root_namespace.clone_from(root);
+        }
+        settings.mesh = mesh;
+    }
     let timer = metrics.compile_duration.start_timer();
-    let model = Model::build(&config, &instances, settings);
+    let model = Model::build(&config, &instances, &settings);
     timer.observe_duration();
     Published {
         revision: view.revision,

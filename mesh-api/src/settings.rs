@@ -54,6 +54,10 @@ pub struct Args {
     #[arg(long, env = "MESH_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
 
+    /// File with Istio's MeshConfig, followed while it changes [default: the ConfigMap istio of the root namespace]
+    #[arg(long, env = "MESH_MESH_CONFIG", value_name = "FILE")]
+    pub mesh_config: Option<PathBuf>,
+
     /// File with the token of the config API [default: made in the state directory]
     #[arg(long, env = "MESH_TOKEN_FILE", value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
@@ -103,6 +107,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// A directory that is part of the configuration.
     pub config_dir: Option<PathBuf>,
+    /// A file with Istio's MeshConfig.
+    pub mesh_config: Option<PathBuf>,
     /// Where the config API's token is, if not in the state directory.
     pub token_file: Option<PathBuf>,
 }
@@ -129,6 +135,7 @@ impl From<&Args> for Settings {
             listen_metrics: args.listen_metrics,
             state_dir: args.identity.state_dir.clone(),
             config_dir: args.config_dir.clone(),
+            mesh_config: args.mesh_config.clone(),
             token_file: args.token_file.clone(),
         }
     }

@@ -25,5 +25,5 @@ pub use config::{Config, DOMAIN, resolve_host, service_host, split_host};
 pub use finding::{Finding, Level, Place};
 pub use model::{Kind, Object, ObjectKey, SharedObject, Spec};
 pub use parse::{DEFAULT_NAMESPACE, from_value, parse, parse_bytes, parse_each, parse_in};
-pub use read::Parsed;
+pub use read::{Parsed, mesh_config};
 pub use yaml::Mark;

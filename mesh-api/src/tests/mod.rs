@@ -103,6 +103,7 @@ impl Plane {
     ) -> anyhow::Result<Self> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut settings = Settings {
+            mesh_config: None,
             listen_xds: any,
             listen_http: any,
             listen_metrics: any,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::OutboundPolicy;
+use super::{OutboundPolicy, Retries};
 
 /// What the mesh reads of a MeshConfig. `Default` is what Istio does without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub struct MeshConfig {
     pub default_service_export_to: Vec<String>,
     /// Who sees VirtualServices that do not say; empty is everybody.
     pub default_virtual_service_export_to: Vec<String>,
-    /// Who sees DestinationRules that do not say; empty is everybody.
-    pub default_destination_rule_export_to: Vec<String>,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
+    /// What is tried again where a route does not say; `None` is Istio's default.
+    pub default_retries: Option<Retries>,
     /// The domain of SPIFFE ids, if it is said.
     pub trust_domain: Option<String>,
     /// The namespace of what holds for the whole mesh, if it is said.
@@ -46,7 +46,7 @@ impl Default for MeshConfig {
             path_normalization: PathNormalization::Base,
             default_service_export_to: Vec::new(),
             default_virtual_service_export_to: Vec::new(),
-            default_destination_rule_export_to: Vec::new(),
+            default_retries: None,
             connect_timeout: Duration::from_secs(10),
             trust_domain: None,
             root_namespace: None,

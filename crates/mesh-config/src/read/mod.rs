@@ -15,6 +15,7 @@ mod gateway_api;
 mod http_action;
 mod layer4;
 mod matching;
+mod mesh_config;
 mod metadata;
 mod policy;
 mod resilience;
@@ -31,6 +32,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use mesh_config::mesh_config;
 pub(crate) use virtual_service::modern_gateway_name;
 
 use std::collections::BTreeMap;

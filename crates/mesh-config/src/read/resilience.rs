@@ -132,7 +132,7 @@ impl Reader {
     }
 }
 
-fn retries_of(at: &Cursor<'_>) -> Retries {
+pub(super) fn retries_of(at: &Cursor<'_>) -> Retries {
     let on = at.text("retryOn").split(',').map(str::trim);
     Retries {
         attempts: integer(at, "attempts")

@@ -13,6 +13,7 @@ mod document;
 mod extension;
 mod gateway;
 mod gateway_api;
+mod mesh_config;
 mod metadata;
 mod security;
 mod selector;
@@ -26,6 +27,7 @@ mod workload;
 pub(crate) use check::{check, check_metadata};
 pub use document::markdown;
 pub(crate) use gateway_api::syntax::{address, path_value};
+pub(crate) use mesh_config::MESH_CONFIG;
 
 use crate::analysis::{Code, NOT_ACTED_ON, PAST_THE_MESH};
 use crate::model::Kind;

@@ -136,7 +136,7 @@ static REGEX_REWRITE: Shape = shape(&[
     acted("rewrite", Text).required(),
 ]);
 
-static RETRIES: Shape = shape(&[
+pub(super) static RETRIES: Shape = shape(&[
     acted("attempts", COUNT),
     acted("perTryTimeout", Duration),
     acted("retryOn", Text),
