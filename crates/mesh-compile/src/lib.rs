@@ -23,6 +23,7 @@ mod resilience;
 mod route;
 mod service;
 mod sidecar;
+mod sticky;
 mod tls;
 mod traffic_policy;
 mod view;

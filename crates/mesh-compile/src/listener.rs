@@ -13,6 +13,7 @@ use mesh_xds::envoy::cors::Cors;
 use mesh_xds::envoy::dynamic_forward_proxy::common::DnsCacheConfig;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::filter_config::ImplementationSpecifier;
+use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier,
 };
@@ -30,7 +31,7 @@ use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::envoy::tls_inspector::TlsInspector;
 use mesh_xds::{Workload, metadata, pack};
 
-use crate::action;
+use crate::{action, resilience};
 
 /// Where the callers of a listener stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,14 @@ pub(crate) fn http_chain(
     callers: Callers,
     mesh: &MeshConfig,
 ) -> FilterChain {
+    // What it does is said by each route.
+    let fault = HttpFilter {
+        name: resilience::FAULT.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(
+            &HttpFault::default(),
+        ))),
+        ..HttpFilter::default()
+    };
     let router = HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(pack(
@@ -86,8 +95,7 @@ pub(crate) fn http_chain(
     if callers == Callers::App {
         filters.push(dynamic_forward_proxy());
     }
-    filters.push(cors);
-    filters.push(router);
+    filters.extend([fault, cors, router]);
     let manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),

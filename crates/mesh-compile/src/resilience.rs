@@ -1,15 +1,23 @@
-//! Timeouts and retries of a route, in the form in which Istio's control plane sends them.
+//! Timeouts, retries, faults and mirrors of a route, in the form in which Istio's control plane sends them.
 
 use std::time::Duration;
 
-use mesh_config::model::Retries;
+use mesh_config::model::{AbortStatus, Fault, Retries, Share};
+use mesh_xds::envoy::core::RuntimeFractionalPercent;
+use mesh_xds::envoy::fault::fault_abort::ErrorType;
+use mesh_xds::envoy::fault::{FaultAbort, HttpFault};
+use mesh_xds::envoy::fault_delay::FaultDelay;
+use mesh_xds::envoy::fault_delay::fault_delay::FaultDelaySecifier;
 use mesh_xds::envoy::previous_hosts::PreviousHostsPredicate;
 use mesh_xds::envoy::previous_priorities::PreviousPrioritiesConfig;
-use mesh_xds::envoy::protobuf::{self, UInt32Value};
+use mesh_xds::envoy::protobuf::{self, Any, BoolValue, UInt32Value};
 use mesh_xds::envoy::route::retry_policy::{
     RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority,
 };
+use mesh_xds::envoy::route::route_action::RequestMirrorPolicy;
 use mesh_xds::envoy::route::{RetryPolicy, RouteAction};
+use mesh_xds::envoy::types::FractionalPercent;
+use mesh_xds::envoy::types::fractional_percent::DenominatorType;
 use mesh_xds::pack;
 
 /// Istio's default conditions. The gRPC ones are what a service says of itself.
@@ -17,6 +25,9 @@ const RETRY_ON: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
 const STATUS_CODES: &str = "retriable-status-codes";
+
+/// The filter that makes failures on purpose: in a chain, and in what a route says to it.
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 
 /// Limits the time of an action's requests; zero is no limit. What gRPC's clients ask for counts up to that.
 pub(crate) fn limit_time(action: &mut RouteAction, timeout: Option<Duration>) {
@@ -90,7 +101,48 @@ fn conditions(written: &[String]) -> (String, Vec<u32>) {
     (words.join(","), statuses)
 }
 
-pub(crate) fn duration(time: Duration) -> protobuf::Duration {
+/// What a route says to the fault filter.
+pub(crate) fn fault(fault: &Fault) -> Any {
+    let delay = fault.delay.map(|delay| FaultDelay {
+        percentage: Some(fraction(delay.share)),
+        fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(duration(delay.time))),
+    });
+    let abort = fault.abort.map(|abort| FaultAbort {
+        percentage: Some(fraction(abort.share)),
+        error_type: Some(match abort.status {
+            AbortStatus::Http(code) => ErrorType::HttpStatus(u32::from(code)),
+            AbortStatus::Grpc(code) => ErrorType::GrpcStatus(u32::from(code)),
+        }),
+        ..FaultAbort::default()
+    });
+    pack(&HttpFault {
+        delay,
+        abort,
+        ..HttpFault::default()
+    })
+}
+
+/// Copies for a cluster.
+pub(crate) fn mirror(cluster: String, share: Share) -> RequestMirrorPolicy {
+    RequestMirrorPolicy {
+        cluster,
+        runtime_fraction: Some(RuntimeFractionalPercent {
+            default_value: Some(fraction(share)),
+            ..RuntimeFractionalPercent::default()
+        }),
+        trace_sampled: Some(BoolValue { value: false }),
+        ..RequestMirrorPolicy::default()
+    }
+}
+
+fn fraction(share: Share) -> FractionalPercent {
+    FractionalPercent {
+        numerator: share.0,
+        denominator: DenominatorType::Million as i32,
+    }
+}
+
+fn duration(time: Duration) -> protobuf::Duration {
     protobuf::Duration {
         seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         // Below a billion.

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
 use crate::virtual_service::VirtualService;
-use crate::{matcher, resilience};
+use crate::{matcher, resilience, sticky};
 
 /// The route to a service that no VirtualService speaks for.
 const DEFAULT: &str = "default";
@@ -63,11 +63,16 @@ impl<'a> Router<'a> {
             for (name, entry) in entries(virtual_service, http, gateway, self.client, port) {
                 let matcher = entry.map_or_else(matcher::always, matcher::route_match);
                 let catch_all = matcher::is_catch_all(&matcher);
-                routes.push(Route {
+                let route = Route {
                     name,
                     r#match: Some(matcher),
                     ..self.route(virtual_service, http, entry, port)
-                });
+                };
+                let route = self.resilient(route, virtual_service.namespace(), http, port);
+                match virtual_service.sticky() {
+                    Some(cookie) => routes.extend(sticky::routes(route, cookie, self.tls)),
+                    None => routes.push(route),
+                }
                 if catch_all {
                     return routes;
                 }
@@ -123,6 +128,28 @@ impl<'a> Router<'a> {
                 .insert(action::CORS.to_owned(), policy);
         }
         route.action = Some(action);
+        route
+    }
+
+    /// Failures on purpose and mirrors, of a route that sends requests on.
+    fn resilient(
+        &mut self,
+        mut route: Route,
+        namespace: &str,
+        http: &HttpRoute,
+        port: u16,
+    ) -> Route {
+        if let Some(Action::Route(action)) = &mut route.action {
+            for mirror in &http.mirrors {
+                let cluster = self.destination(namespace, &mirror.destination, port);
+                let policy = resilience::mirror(cluster, mirror.share);
+                action.request_mirror_policies.push(policy);
+            }
+            if let Some(fault) = &http.fault {
+                let filters = &mut route.typed_per_filter_config;
+                filters.insert(resilience::FAULT.to_owned(), resilience::fault(fault));
+            }
+        }
         route
     }
 
@@ -328,7 +355,10 @@ pub(crate) fn direct_response(status: u32, body: &str) -> Action {
 /// several VirtualServices.
 pub(crate) fn catch_all_last(routes: Vec<Route>) -> Vec<Route> {
     let is_catch_all = |route: &Route| route.r#match.as_ref().is_some_and(matcher::is_catch_all);
-    let (last, mut routes): (Vec<_>, Vec<_>) = routes.into_iter().partition(is_catch_all);
-    routes.extend(last.into_iter().next());
+    let is_last = |route: &Route| is_catch_all(route) || sticky::is_pinned_catch_all(route);
+    let (last, mut routes): (Vec<_>, Vec<_>) = routes.into_iter().partition(is_last);
+    let reached = last.iter().position(is_catch_all);
+    let reached = reached.map_or(last.len(), |first| first + 1);
+    routes.extend(last.into_iter().take(reached));
     routes
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use mesh_config::model::{HttpMatch, HttpRoute, MeshConfig, Metadata, VirtualService as Spec};
+use mesh_config::model::{
+    HttpMatch, HttpRoute, MeshConfig, Metadata, Sticky, VirtualService as Spec,
+};
 use mesh_config::{Config, SharedObject, delegate, resolve_host};
 
 use crate::client::Client;
@@ -134,6 +136,11 @@ impl VirtualService {
         }
         let spec = self.object.as_virtual_service();
         spec.map_or(&[], |spec| &spec.http)
+    }
+
+    /// The cookie by which clients stay where they are, if they are to.
+    pub(crate) fn sticky(&self) -> Option<&Sticky> {
+        self.object.as_virtual_service()?.sticky.as_ref()
     }
 
     /// `VirtualService default/reviews`

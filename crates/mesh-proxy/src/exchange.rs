@@ -278,7 +278,9 @@ impl Exchange {
         // may be passed on to strangers by a gateway.
         let listener = &self.standing.listener;
         let own_workload = listener.direction == Direction::Outbound && !listener.edge;
-        let sentence = if !own_workload || fail.cause == fail.advice {
+        let sentence = if let Some(body) = fail.body {
+            body.to_owned()
+        } else if !own_workload || fail.cause == fail.advice {
             format!("{flags}: {}", fail.advice)
         } else {
             format!("{flags}: {} ({})", fail.advice, fail.cause)
@@ -293,12 +295,14 @@ impl Exchange {
             response.headers_mut().insert(header::CONNECTION, close);
         }
         if self.grpc {
-            grpc::refuse(&mut response, fail.status, &sentence);
+            let code = fail.grpc.unwrap_or_else(|| grpc::code(fail.status));
+            grpc::refuse(&mut response, code, &sentence);
             return self.answer(response, Content::Own(Bytes::new()));
         }
         *response.status_mut() = fail.status;
         response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
-        self.answer(response, Content::Own((sentence + "\n").into()))
+        let end = if fail.body.is_some() { "" } else { "\n" };
+        self.answer(response, Content::Own((sentence + end).into()))
     }
 
     fn answer(

@@ -21,6 +21,10 @@ pub enum Flag {
     UpstreamClosed,
     /// `NR`: no virtual host or no route matches.
     NoRoute,
+    /// `DI`: the route has let it wait on purpose.
+    DelayInjected,
+    /// `FI`: the route has refused it on purpose.
+    AbortInjected,
     /// `DC`: the client went away.
     ClientGone,
     /// `URX`: and the retries are used up.
@@ -35,12 +39,14 @@ pub enum Flag {
 
 impl Flag {
     /// All, in the order in which several are written.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NoEndpoint,
         Self::Timeout,
         Self::ConnectFailure,
         Self::UpstreamClosed,
         Self::NoRoute,
+        Self::DelayInjected,
+        Self::AbortInjected,
         Self::ClientGone,
         Self::RetriesUsedUp,
         Self::BadRequest,
@@ -57,6 +63,8 @@ impl Flag {
             Self::ConnectFailure => "UF",
             Self::UpstreamClosed => "UC",
             Self::NoRoute => "NR",
+            Self::DelayInjected => "DI",
+            Self::AbortInjected => "FI",
             Self::ClientGone => "DC",
             Self::RetriesUsedUp => "URX",
             Self::BadRequest => "DPE",
@@ -76,6 +84,8 @@ impl Flag {
             Self::NoEndpoint
             | Self::ConnectFailure
             | Self::UpstreamClosed
+            | Self::DelayInjected
+            | Self::AbortInjected
             | Self::RetriesUsedUp
             | Self::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -100,6 +110,8 @@ impl Flag {
             Self::NoRoute => {
                 "no route matches this host and path: check the hosts and matches of the VirtualService"
             }
+            Self::DelayInjected => "the route delays requests on purpose: look for fault.delay",
+            Self::AbortInjected => "the route refuses requests on purpose: look for fault.abort",
             Self::ClientGone => "the client went away before it was answered",
             Self::RetriesUsedUp => "all attempts failed: try again later",
             Self::BadRequest => "this request is not acceptable HTTP",
@@ -176,6 +188,10 @@ pub(crate) struct Fail {
     pub(crate) cause: Cow<'static, str>,
     /// What to do; fit for strangers.
     pub(crate) advice: &'static str,
+    /// What the client reads instead of cause and advice.
+    pub(crate) body: Option<&'static str>,
+    /// gRPC's status, if the HTTP status does not say it.
+    pub(crate) grpc: Option<u8>,
 }
 
 impl Fail {
@@ -186,6 +202,8 @@ impl Fail {
             status: flag.status(),
             cause: cause.into(),
             advice: flag.advice(),
+            body: None,
+            grpc: None,
         }
     }
 
@@ -196,6 +214,8 @@ impl Fail {
             status,
             cause: sentence.into(),
             advice: sentence,
+            body: None,
+            grpc: None,
         }
     }
 

@@ -20,11 +20,11 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Makes a failure one that gRPC's clients understand: 200, no body, and their own status.
-pub(crate) fn refuse(response: &mut Response<()>, status: StatusCode, sentence: &str) {
+pub(crate) fn refuse(response: &mut Response<()>, code: u8, sentence: &str) {
     let headers = response.headers_mut();
     let content = HeaderValue::from_static("application/grpc");
     headers.insert(header::CONTENT_TYPE, content);
-    headers.insert(STATUS, HeaderValue::from(code(status)));
+    headers.insert(STATUS, HeaderValue::from(u16::from(code)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(sentence)) {
         headers.insert(MESSAGE, message);
     }
@@ -38,7 +38,7 @@ pub(crate) fn status(headers: &HeaderMap) -> Option<u8> {
 }
 
 /// The gRPC status for an HTTP status, as gRPC's specification maps them.
-fn code(status: StatusCode) -> u16 {
+pub(crate) fn code(status: StatusCode) -> u8 {
     match status.as_u16() {
         400 => 13,
         401 => 16,
@@ -46,6 +46,24 @@ fn code(status: StatusCode) -> u16 {
         404 | 501 => 12,
         429 | 502..=504 => 14,
         _ => 2,
+    }
+}
+
+/// The HTTP status for a gRPC status, for who does not speak gRPC.
+pub(crate) fn http_status(code: u8) -> u16 {
+    match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }
 

@@ -19,7 +19,9 @@ use crate::snapshot::{Action, Cluster, Filter, Forward, Normalization};
 use crate::steps::headers::ATTEMPT_COUNT;
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
-use crate::steps::{cors, edit, headers, intake, path, retry, rewrite, route, split, timeout};
+use crate::steps::{
+    cors, edit, fault, headers, intake, mirror, path, retry, rewrite, route, split, timeout,
+};
 use crate::upstream::{self, Call, Keep, Outgoing, balance};
 use crate::worker::Worker;
 
@@ -77,6 +79,9 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
             return Ok(Reply::Own(response));
         }
     };
+    if let Some(fault) = &forward.fault {
+        fault::inject(x, fault, |below| fastrand::u32(..below)).await?;
+    }
     if let Some(policy) = &forward.cors {
         let verdict = cors::check(policy, &head);
         x.grant(verdict.grant);
@@ -117,6 +122,11 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         body.keep()
     } else {
         body
+    };
+    let body = if forward.mirrors.is_empty() {
+        body
+    } else {
+        mirror::copy(x, forward, clusters, &target, &head, body, time)
     };
     let request = Request::from_parts(head, body);
     let deadline = time.map(|time| Box::new(x.limit(time)));

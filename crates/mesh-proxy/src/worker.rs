@@ -4,7 +4,7 @@
 //! Its locks are never contended: only the worker's own thread takes them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,9 @@ use crate::telemetry::{Recorder, Telemetry};
 
 /// How many idle connections a sweep brings to the current snapshot.
 const MOVES_A_SWEEP: usize = 1_000;
+
+/// How many copies for mirrors may be under way at a worker.
+const MIRRORED: usize = 256;
 
 /// One worker's own things.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct Worker {
     principals: Mutex<HashSet<Arc<str>>>,
     strangers: Mutex<HashMap<Arc<str>, Arc<Workload>>>,
     missing: Mutex<HashMap<Arc<str>, Arc<ServiceName>>>,
+    /// Copies for mirrors under way.
+    mirrored: Arc<AtomicUsize>,
 }
 
 /// What stands for the unknown.
@@ -88,7 +93,17 @@ impl Worker {
             principals: Mutex::default(),
             strangers: Mutex::default(),
             missing: Mutex::default(),
+            mirrored: Arc::default(),
         })
+    }
+
+    /// Room for one more copy for a mirror, if there is any.
+    pub(crate) fn mirror_slot(&self) -> Option<MirrorSlot> {
+        if self.mirrored.fetch_add(1, Relaxed) >= MIRRORED {
+            self.mirrored.fetch_sub(1, Relaxed);
+            return None;
+        }
+        Some(MirrorSlot(self.mirrored.clone()))
     }
 
     /// The listener as the current snapshot has it.
@@ -308,6 +323,16 @@ impl Worker {
                 () = &mut patience, if patient => patient = false,
             }
         }
+    }
+}
+
+/// Room for a copy for a mirror, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct MirrorSlot(Arc<AtomicUsize>);
+
+impl Drop for MirrorSlot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

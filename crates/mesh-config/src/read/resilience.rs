@@ -40,13 +40,6 @@ impl Reader {
 
     fn fault_of(&mut self, at: &Cursor<'_>) -> Fault {
         let delay = at.get("delay").and_then(|at| {
-            if let Some(exponential) = at.get("exponentialDelay") {
-                self.report.warn(
-                    &exponential,
-                    "exponentialDelay is accepted but not acted on by this version, as in Istio: no request is \
-                     delayed; use fixedDelay",
-                );
-            }
             let old = integer(&at, "percent").and_then(|percent| i32::try_from(percent).ok());
             let old = old.map(|percent| Share::of_percent(f64::from(percent)));
             Some(Delay {
@@ -55,13 +48,6 @@ impl Reader {
             })
         });
         let abort = at.get("abort").and_then(|at| {
-            if let Some(http2) = at.get("http2Error") {
-                self.report.warn(
-                    &http2,
-                    "http2Error is accepted but not acted on by this version, as in Istio: no request is \
-                     refused; use httpStatus",
-                );
-            }
             let http = integer(&at, "httpStatus").and_then(|code| u16::try_from(code).ok());
             let name = at.text("grpcStatus");
             let grpc = GRPC_STATUS.iter().position(|known| *known == name);

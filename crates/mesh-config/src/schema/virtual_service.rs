@@ -38,12 +38,12 @@ static HTTP_ROUTE: Shape = shape(&[
     acted("rewrite", Object(&REWRITE)),
     acted("timeout", DurationOrZero),
     acted("retries", Object(&RETRIES)),
-    noted("fault", Object(&FAULT), "no request is delayed or aborted"),
-    noted("mirror", Object(&DESTINATION), "nothing is mirrored"),
-    noted("mirrorPercent", PERCENT, "nothing is mirrored"),
-    noted("mirror_percent", PERCENT, "nothing is mirrored"),
-    noted("mirrorPercentage", Object(&FRACTION), "nothing is mirrored"),
-    noted("mirrors", List(&Object(&MIRROR)), "nothing is mirrored"),
+    acted("fault", Object(&FAULT)),
+    acted("mirror", Object(&DESTINATION)),
+    acted("mirrorPercent", PERCENT),
+    acted("mirror_percent", PERCENT),
+    acted("mirrorPercentage", Object(&FRACTION)),
+    acted("mirrors", List(&Object(&MIRROR))),
     acted("corsPolicy", Object(&CORS)),
     acted("headers", Object(&HEADERS)),
 ]);
@@ -154,7 +154,11 @@ static DELAY: Shape = choice(
     &[&["fixedDelay", "exponentialDelay"]],
     &[
         acted("fixedDelay", Duration),
-        acted("exponentialDelay", Duration),
+        noted(
+            "exponentialDelay",
+            Duration,
+            "as in Istio, no request is delayed; use fixedDelay",
+        ),
         acted("percent", PERCENT),
         acted("percentage", Object(&FRACTION)),
     ],
@@ -165,7 +169,11 @@ static ABORT: Shape = choice(
     &[
         acted("httpStatus", Integer(200, 600)),
         acted("grpcStatus", OneOf(&GRPC_STATUS)),
-        acted("http2Error", Text),
+        noted(
+            "http2Error",
+            Text,
+            "as in Istio, no request is refused; use httpStatus",
+        ),
         acted("percentage", Object(&FRACTION)),
     ],
 );

@@ -5,6 +5,7 @@
 
 use mesh_xds::envoy::cors::Cors;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig as DynamicFilter;
+use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::http_connection_manager as http;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
     CodecType, PathWithEscapedSlashesAction, RouteSpecifier,
@@ -136,8 +137,16 @@ fn http_filters_of(at: &At<'_>, filters: &[http::HttpFilter]) -> Result<(), Refu
             // What a dynamic forward proxy's cluster needs in Envoy; ours needs no filter.
             Some(ConfigType::TypedConfig(any))
                 if any.type_url == DynamicFilter::type_url() && !is_last => {}
-            // What it does is said by each route.
-            Some(ConfigType::TypedConfig(any)) if any.type_url == Cors::type_url() && !is_last => {}
+            // What they do is said by each route.
+            Some(ConfigType::TypedConfig(any))
+                if [Cors::type_url(), HttpFault::type_url()].contains(&any.type_url)
+                    && !is_last =>
+            {
+                if !any.value.is_empty() {
+                    let message = "must be empty: only routes can say what it does";
+                    return Err(at.field("typed_config").refuse(message));
+                }
+            }
             _ if !is_last && (filter.disabled || filter.is_optional) => {}
             _ => return Err(at.refuse(format!("the filter {:?} is not supported", filter.name))),
         }

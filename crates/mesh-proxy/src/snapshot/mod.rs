@@ -28,7 +28,7 @@ pub use cors::{Allowed, Cors};
 pub use edit::{Edit, Edits, Fact, Mode, Part, Template};
 pub use field::Refusal;
 pub use peers::{Namesakes, PeerDirectory};
-pub use policy::{Backoff, Conditions, Retry, Timeout};
+pub use policy::{Abort, Backoff, Conditions, Fault, Mirror, Retry, Share, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
 
 use std::collections::{BTreeMap, HashMap};
@@ -371,6 +371,10 @@ pub struct Forward {
     pub retry: Retry,
     /// Each try tells its number in `x-envoy-attempt-count`.
     pub count_attempts: bool,
+    /// Failures on purpose.
+    pub fault: Option<Box<Fault>>,
+    /// Who gets copies of its requests.
+    pub mirrors: Vec<Mirror>,
     /// What is changed on the way; most routes change nothing.
     pub changes: Option<Box<Changes>>,
     /// Which pages of other origins may use it.
@@ -387,6 +391,8 @@ impl Forward {
             timeout: Timeout::default(),
             retry: Retry::default(),
             count_attempts: false,
+            fault: None,
+            mirrors: Vec::new(),
             changes: None,
             cors: None,
         }

@@ -1,5 +1,6 @@
-//! What a route promises about a request's time and tries.
+//! What a route promises about a request's time and tries, which failures it makes on purpose, and who gets copies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -11,6 +12,48 @@ pub struct Timeout {
     pub route: Option<Duration>,
     /// If set, a gRPC request has its own `grpc-timeout` instead, at most this long; zero caps nothing.
     pub grpc_max: Option<Duration>,
+}
+
+/// Failures on purpose; each share is drawn by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Requests that wait, and for how long.
+    pub delay: Option<(Share, Duration)>,
+    /// Requests that are refused, and how.
+    pub abort: Option<(Share, Abort)>,
+}
+
+/// How a request is refused on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    /// By an HTTP status.
+    Http(StatusCode),
+    /// By a gRPC status.
+    Grpc(u8),
+}
+
+/// Who gets a copy of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// Of how many requests.
+    pub share: Share,
+}
+
+/// A share of all requests, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// All requests.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// Whether a request is one of them; `draw` gives a number below its argument.
+    #[must_use]
+    pub fn takes(self, draw: &mut impl FnMut(u32) -> u32) -> bool {
+        self.0 > 0 && draw(Self::ALL.0) < self.0
+    }
 }
 
 /// When and how a request is tried again. The default never does.

@@ -4,6 +4,8 @@
 //! have endpoints (see [`super::link`]). A split whose targets did not change goes on where its
 //! predecessor stands.
 
+mod fault;
+mod mirror;
 mod retry;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -14,6 +16,7 @@ use http::StatusCode;
 use mesh_xds::envoy::core::HeaderValueOption;
 use mesh_xds::envoy::core::data_source::Specifier;
 use mesh_xds::envoy::cors::CorsPolicy;
+use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::protobuf::{Any, Duration};
 use mesh_xds::envoy::route as pb;
 use mesh_xds::envoy::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
@@ -24,8 +27,8 @@ use super::field::{
     At, Refusal, is_set, length, must_be_off, must_be_unlimited, sort_fields, unpack,
 };
 use super::{
-    Action, Changes, Cors, Edits, Forward, PathRewrite, Retry, Route, RouteMatcher, Router, Split,
-    TargetChanges, Timeout, VirtualHost, cors, edit, matcher, rewrite,
+    Action, Changes, Cors, Edits, Fault, Forward, PathRewrite, Retry, Route, RouteMatcher, Router,
+    Split, TargetChanges, Timeout, VirtualHost, cors, edit, matcher, rewrite,
 };
 
 /// Envoy's own, for a route that says nothing.
@@ -263,12 +266,12 @@ impl Reader<'_> {
             request_headers_to_add,
             request_headers_to_remove,
         )?;
-        let cors = cors_of(at, typed_per_filter_config)?;
+        let filters = filters_of(at, typed_per_filter_config)?;
         let action = match action {
             Some(pb::route::Action::Route(action)) => {
                 let mut forward =
                     self.forward(&at.field("route"), action, defaults, &matcher, request)?;
-                forward.cors = cors;
+                (forward.cors, forward.fault) = (filters.cors, filters.fault);
                 Action::Forward(forward)
             }
             Some(pb::route::Action::DirectResponse(answer)) => {
@@ -347,14 +350,14 @@ impl Reader<'_> {
         sort_fields!(at, message => RouteAction {
             takes {
                 cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, max_grpc_timeout,
-                cluster_specifier,
+                cluster_specifier, request_mirror_policies,
                 prefix_rewrite, regex_rewrite, host_rewrite_specifier,
             }
             ignores {}
             refuses {
                 metadata_match, path_rewrite_policy, path_rewrite,
                 append_x_forwarded_host, idle_timeout, flush_timeout, early_data_policy,
-                retry_policy_typed_config, request_mirror_policies, priority, rate_limits,
+                retry_policy_typed_config, priority, rate_limits,
                 include_vh_rate_limits, hash_policy, cors, grpc_timeout_offset,
                 upgrade_configs, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
                 hedge_policy,
@@ -374,6 +377,13 @@ impl Reader<'_> {
             Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
             None => defaults.retry.clone(),
         };
+        let mut mirrors = Vec::new();
+        for (i, policy) in request_mirror_policies.iter().enumerate() {
+            let at = at.item("request_mirror_policies", i);
+            mirrors.extend(mirror::compile(&at, policy, |name| {
+                self.clusters.intern(name)
+            })?);
+        }
         let path = match regex_rewrite {
             Some(_) if !prefix_rewrite.is_empty() => {
                 return Err(at
@@ -441,6 +451,8 @@ impl Reader<'_> {
             timeout,
             retry,
             count_attempts: defaults.count_attempts,
+            fault: None,
+            mirrors,
             changes: changes.boxed(),
             cors: None,
         })
@@ -522,19 +534,29 @@ fn edits(
 }
 
 /// What a route says to filters.
-fn cors_of(at: &At<'_>, configs: &HashMap<String, Any>) -> Result<Option<Arc<Cors>>, Refusal> {
+#[derive(Default)]
+struct Filters {
+    cors: Option<Arc<Cors>>,
+    fault: Option<Box<Fault>>,
+}
+
+fn filters_of(at: &At<'_>, configs: &HashMap<String, Any>) -> Result<Filters, Refusal> {
     let at = at.field("typed_per_filter_config");
-    let mut policy = None;
+    let mut filters = Filters::default();
     for (filter, config) in configs {
-        if config.type_url != CorsPolicy::type_url() {
+        if config.type_url == CorsPolicy::type_url() {
+            let place = at.field("cors");
+            filters.cors = cors::compile(&place, &unpack(&place, config)?)?.map(Arc::new);
+        } else if config.type_url == HttpFault::type_url() {
+            let place = at.field("fault");
+            filters.fault = fault::compile(&place, &unpack(&place, config)?)?.map(Box::new);
+        } else {
             return Err(at.refuse(format!(
                 "configures the filter {filter:?}, which this proxy does not support"
             )));
         }
-        let place = at.field("cors");
-        policy = cors::compile(&place, &unpack(&place, config)?)?.map(Arc::new);
     }
-    Ok(policy)
+    Ok(filters)
 }
 
 /// How long requests may take. Without a word that is 15 seconds, as Envoy has it.

@@ -3,8 +3,10 @@
 
 pub(crate) mod cors;
 pub(crate) mod edit;
+pub(crate) mod fault;
 pub(crate) mod headers;
 pub(crate) mod intake;
+pub(crate) mod mirror;
 pub(crate) mod path;
 pub(crate) mod retry;
 pub(crate) mod rewrite;

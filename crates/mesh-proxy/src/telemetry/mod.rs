@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(600);
 pub struct Telemetry {
     /// Connections that came to nothing, by listener and reason.
     refused: IntCounterVec,
+    /// Copies for mirrors, by cluster and what has become of them.
+    mirrored: IntCounterVec,
     series: Mutex<HashMap<Labels, Arc<Series>>>,
     /// The last edges of series that are gone.
     unsent: Mutex<Vec<EdgeDelta>>,
@@ -72,13 +74,20 @@ impl Telemetry {
             "mesh_connections_refused_total",
             "Connections that were closed before their first request, by listener and reason.",
         );
+        let mirrored = Opts::new(
+            "mesh_mirrored_requests_total",
+            "Copies of requests for mirrors, by cluster and result: answered, failed, timeout, no_cluster, or \
+             overflow if there were too many under way.",
+        );
         let telemetry = Arc::new(Self {
+            mirrored: IntCounterVec::new(mirrored, &["cluster", "result"])?,
             refused: IntCounterVec::new(refused, &["listener", "reason"])?,
             series: Mutex::default(),
             unsent: Mutex::default(),
             tracer,
         });
         registry.register(Box::new(telemetry.refused.clone()))?;
+        registry.register(Box::new(telemetry.mirrored.clone()))?;
         registry.register(Box::new(export::Families::new(telemetry.clone())?))?;
         Ok(telemetry)
     }

@@ -199,6 +199,15 @@ impl Recorder {
         counter.inc();
     }
 
+    /// Counts a copy for a mirror by what has become of it.
+    pub(crate) fn mirrored(&self, cluster: &str, result: &str) {
+        let counter = self
+            .telemetry
+            .mirrored
+            .with_label_values(&[cluster, result]);
+        counter.inc();
+    }
+
     /// Lets go of the values of a snapshot that has been replaced.
     pub(crate) fn forget(&self) {
         lock(&self.entries).clear();

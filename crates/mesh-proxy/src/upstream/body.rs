@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::keep::Kept;
+use super::tap::{Tap, Tapped, tap};
 use crate::peer::Progress;
 
 /// What is known of a request's body by the exchange that it belongs to.
@@ -65,8 +66,8 @@ pub(crate) enum Broken {
     /// The client's side broke.
     #[error("the client's body broke off: {0}")]
     Client(#[source] hyper::Error),
-    /// The request is being sent to another endpoint instead.
-    #[error("the request has gone to another endpoint")]
+    /// The request is being sent to another endpoint instead, or the copy of it could not keep up.
+    #[error("the rest of the request goes elsewhere")]
     Superseded,
 }
 
@@ -75,11 +76,28 @@ pub(crate) enum Broken {
 pub(crate) struct Inflow {
     body: Incoming,
     pub(super) meter: Arc<Meter>,
+    /// Who gets copies.
+    taps: Vec<Tap>,
 }
 
 impl Inflow {
     pub(crate) fn new(body: Incoming, meter: Arc<Meter>) -> Self {
-        Self { body, meter }
+        Self {
+            body,
+            meter,
+            taps: Vec::new(),
+        }
+    }
+
+    pub(super) fn tap(&mut self) -> Tapped {
+        let (tap, tapped) = tap();
+        self.taps.push(tap);
+        tapped
+    }
+
+    fn end(&mut self) {
+        self.meter.end();
+        self.taps.drain(..).for_each(Tap::end);
     }
 
     pub(super) fn poll(
@@ -87,22 +105,25 @@ impl Inflow {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let meter = &self.meter;
-        if let Some(progress) = &meter.progress {
+        if let Some(progress) = &self.meter.progress {
             progress.read(polled.is_ready());
         }
         let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    meter.bytes.fetch_add(data.len() as u64, Relaxed);
+                    self.meter.bytes.fetch_add(data.len() as u64, Relaxed);
                 }
+                self.taps.retain(|tap| tap.pass(frame));
                 if self.body.is_end_stream() {
-                    meter.end();
+                    self.end();
                 }
             }
-            Some(Err(_)) => meter.broken.store(true, Relaxed),
-            None => meter.end(),
+            Some(Err(_)) => {
+                self.meter.broken.store(true, Relaxed);
+                self.taps.clear();
+            }
+            None => self.end(),
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Broken::Client)))
     }
@@ -125,6 +146,8 @@ pub(crate) enum Outgoing {
     Stream(Inflow),
     /// It can be sent again.
     Kept(Kept),
+    /// A mirror's copy.
+    Tapped(Tapped),
 }
 
 impl Outgoing {
@@ -136,11 +159,21 @@ impl Outgoing {
         }
     }
 
+    /// The body, and a copy of what will come of it.
+    pub(crate) fn tapped(mut self) -> (Self, Self) {
+        let tapped = match &mut self {
+            Self::Empty | Self::Tapped(_) => return (self, Self::Empty),
+            Self::Stream(inflow) => inflow.tap(),
+            Self::Kept(kept) => kept.tap(),
+        };
+        (self, Self::Tapped(tapped))
+    }
+
     /// The same body from its beginning, if it is there.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::Tapped(_) => None,
             Self::Kept(kept) => Some(Self::Kept(kept.again())),
         }
     }
@@ -148,14 +181,14 @@ impl Outgoing {
     /// Whether all of it can still be sent.
     pub(crate) fn is_whole(&self) -> bool {
         match self {
-            Self::Empty | Self::Stream(_) => true,
+            Self::Empty | Self::Stream(_) | Self::Tapped(_) => true,
             Self::Kept(kept) => kept.is_whole(),
         }
     }
 
     pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Tapped(_) => None,
             Self::Stream(inflow) => Some(inflow.meter.clone()),
             Self::Kept(kept) => Some(kept.meter()),
         }
@@ -174,6 +207,7 @@ impl Body for Outgoing {
             Self::Empty => Poll::Ready(None),
             Self::Stream(inflow) => inflow.poll(cx),
             Self::Kept(kept) => kept.poll(cx),
+            Self::Tapped(tapped) => tapped.poll(cx),
         }
     }
 
@@ -182,6 +216,7 @@ impl Body for Outgoing {
             Self::Empty => true,
             Self::Stream(inflow) => inflow.is_end(),
             Self::Kept(kept) => kept.is_end(),
+            Self::Tapped(_) => false,
         }
     }
 
@@ -190,6 +225,7 @@ impl Body for Outgoing {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(inflow) => inflow.size_hint(),
             Self::Kept(kept) => kept.size_hint(),
+            Self::Tapped(_) => SizeHint::default(),
         }
     }
 }

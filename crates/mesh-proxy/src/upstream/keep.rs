@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::body::{Broken, Inflow, Meter};
+use super::tap::Tapped;
 
 /// Envoy's default for what a connection buffers, and so for a body that can be sent again.
 const LIMIT: u64 = 1024 * 1024;
@@ -78,6 +79,10 @@ impl Kept {
     /// Whether nothing of it is lost.
     pub(super) fn is_whole(&self) -> bool {
         !self.store().lost
+    }
+
+    pub(super) fn tap(&self) -> Tapped {
+        self.store().inflow.tap()
     }
 
     pub(super) fn meter(&self) -> Arc<Meter> {

@@ -15,6 +15,7 @@ mod dynamic;
 mod keep;
 mod pool;
 mod send;
+mod tap;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -206,14 +206,16 @@ fn what_a_virtual_service_asks_in_vain_is_named() {
         )
     };
     let fields = [
-        ("fault: {delay: {fixedDelay: 1s, percent: 5}}", "fault"),
-        ("mirror: {host: b}", "mirror"),
-        ("mirrors: [{destination: {host: b}}]", "mirrors"),
-        ("mirrorPercentage: {value: 5}", "mirrorPercentage"),
+        (
+            "fault: {delay: {exponentialDelay: 1s}}",
+            "fault.delay.exponentialDelay",
+        ),
+        ("fault: {abort: {http2Error: x}}", "fault.abort.http2Error"),
     ];
     for (text, field) in fields {
         let path = format!("spec.http[0].{field}");
-        let message = format!("{field} is accepted but not acted on by this version: ");
+        let name = field.rsplit('.').next().unwrap();
+        let message = format!("{name} is accepted but not acted on by this version: ");
         finds(
             Level::Warning,
             "VirtualService",

@@ -380,7 +380,7 @@ fn what_is_not_supported_is_refused_by_name() {
     assert_eq!(refused_action(|a| a.priority = 1), "priority");
     assert_eq!(
         refused_action(|a| a.request_mirror_policies.push(Default::default())),
-        "request_mirror_policies"
+        "request_mirror_policies[0].cluster"
     );
     assert_eq!(
         refused_action(|a| a.timeout = Some(Duration {
