@@ -1,0 +1,1 @@
+//! Benches of the parts of the mesh, in `benches/`; of whole programs, in `run`.
