@@ -6,7 +6,7 @@ use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::cluster::cluster::{
     ClusterDiscoveryType, DiscoveryType, LbPolicy, TransportSocketMatch,
 };
-use mesh_xds::envoy::core::{Locality, Metadata};
+use mesh_xds::envoy::core::Metadata;
 use mesh_xds::envoy::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
@@ -17,12 +17,13 @@ use mesh_xds::envoy::http_protocol_options::http_protocol_options::{
 };
 use mesh_xds::envoy::protobuf::{Duration, Struct, UInt32Value};
 use mesh_xds::metadata::ServiceRef;
-use mesh_xds::{metadata, names, pack};
+use mesh_xds::{Locality, metadata, names, pack};
 
 use crate::Protocol;
 use crate::client::Client;
 use crate::destination_rule::Policy;
 use crate::listener::socket_address;
+use crate::locality::{self, Placed};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
 use crate::service::{Discovery, Port, Service};
@@ -118,14 +119,17 @@ pub(crate) fn outbound(
     let labels = subset
         .and_then(|subset| rule?.subsets.get(subset))
         .map(|subset| &subset.labels);
-    let assignment = assignment(mesh, service, port, labels, name.clone());
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        ..assignment(mesh, service, port, labels, (client, &policy))
+    };
     let mut message = Cluster {
         name,
         transport_socket_matches: matches,
         transport_socket: (spoken == Spoken::Negotiated).then_some(socket),
-        ..base(&[service], spoken)
+        ..base(&[service], spoken, &policy)
     };
-    message.connect_timeout = Some(duration(mesh.settings.mesh.connect_timeout));
+    message.connect_timeout = Some(traffic_policy::duration(mesh.settings.mesh.connect_timeout));
     traffic_policy::apply(&mut message, &policy);
     let assignment = discovery::apply(&mut message, service, assignment);
     Some((message, assignment))
@@ -141,19 +145,28 @@ pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Ser
     let endpoint = lb_endpoint("127.0.0.1", app_port, None);
     Cluster {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
-        load_assignment: Some(one_locality(name.clone(), vec![endpoint])),
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![LocalityLbEndpoints {
+                lb_endpoints: vec![endpoint],
+                ..LocalityLbEndpoints::default()
+            }],
+            ..ClusterLoadAssignment::default()
+        }),
+        circuit_breakers: Some(traffic_policy::no_limits()),
         name,
-        ..base(services, spoken)
+        ..base(services, spoken, &Policy::default())
     }
 }
 
 /// What all clusters have in common.
-fn base(services: &[&Service], spoken: Spoken) -> Cluster {
+fn base(services: &[&Service], spoken: Spoken, policy: &Policy) -> Cluster {
     let options = spoken.options().map(|options| {
-        let options = HttpProtocolOptions {
+        let mut options = HttpProtocolOptions {
             upstream_protocol_options: Some(options),
             ..HttpProtocolOptions::default()
         };
+        traffic_policy::http_options(&mut options, policy);
         (HTTP_OPTIONS.to_owned(), pack(&options))
     });
     let mut data = Metadata::default();
@@ -177,8 +190,9 @@ fn assignment(
     service: &Service,
     port: &Port,
     labels: Option<&Labels>,
-    name: String,
+    (client, policy): (&Client, &Policy),
 ) -> ClusterLoadAssignment {
+    let (nowhere, none) = (Locality::default(), Labels::default());
     let own_name = match &service.discovery {
         Discovery::Dns { name, .. } if service.members.is_empty() => Some(lb_endpoint(
             name,
@@ -187,14 +201,28 @@ fn assignment(
         )),
         _ => None,
     };
+    let own_name = own_name.map(|endpoint| Placed {
+        endpoint,
+        locality: &nowhere,
+        labels: &none,
+    });
     let endpoints = mesh
         .workloads
         .members(&service.members)
         .filter(|member| labels.is_none_or(|labels| has_labels(&member.labels, labels)))
-        .filter_map(|member| member_endpoint(member, port))
+        .filter_map(|member| {
+            Some(Placed {
+                endpoint: member_endpoint(member, port)?,
+                locality: &member.locality,
+                labels: &member.labels,
+            })
+        })
         .chain(own_name)
         .collect();
-    one_locality(name, endpoints)
+    ClusterLoadAssignment {
+        endpoints: locality::arrange(endpoints, client, policy),
+        ..ClusterLoadAssignment::default()
+    }
 }
 
 /// `None` if the workload's application does not have the port.
@@ -205,28 +233,28 @@ fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
     if *member.workload != mesh_xds::Workload::default() {
         metadata::set_workload(&mut data, &member.workload);
     }
-    Some(match &member.reach {
+    let (address, port) = match &member.reach {
         Reach::Agent { address, port, .. } => {
             metadata::set_tls_mode(&mut data);
-            lb_endpoint(address, *port, Some(data))
+            (address, *port)
         }
-        Reach::Plain { address } => lb_endpoint(address, app_port, Some(data)),
+        Reach::Plain { address } => (address, app_port),
+    };
+    Some(LbEndpoint {
+        // What all have needs no words.
+        load_balancing_weight: (member.weight != 1).then_some(UInt32Value {
+            value: member.weight,
+        }),
+        ..lb_endpoint(address, port, Some(data))
     })
-}
-
-fn duration(time: std::time::Duration) -> Duration {
-    Duration {
-        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
-    }
 }
 
 /// Where requests go whose host a sidecar does not know: to that host.
 pub(crate) fn passthrough(mesh: &Mesh) -> Cluster {
     let mut message = Cluster {
         name: PASSTHROUGH.to_owned(),
-        connect_timeout: Some(duration(mesh.settings.mesh.connect_timeout)),
-        ..base(&[], Spoken::Http1)
+        connect_timeout: Some(traffic_policy::duration(mesh.settings.mesh.connect_timeout)),
+        ..base(&[], Spoken::Http1, &Policy::default())
     };
     let service = ServiceRef {
         name: PASSTHROUGH.to_owned(),
@@ -235,20 +263,6 @@ pub(crate) fn passthrough(mesh: &Mesh) -> Cluster {
     metadata::set_service(message.metadata.get_or_insert_default(), &service);
     discovery::requested(&mut message);
     message
-}
-
-/// The locality is there although it is empty, and has a weight: gRPC's clients ask for both.
-fn one_locality(cluster_name: String, lb_endpoints: Vec<LbEndpoint>) -> ClusterLoadAssignment {
-    ClusterLoadAssignment {
-        cluster_name,
-        endpoints: vec![LocalityLbEndpoints {
-            locality: Some(Locality::default()),
-            load_balancing_weight: Some(UInt32Value { value: 1 }),
-            lb_endpoints,
-            ..LocalityLbEndpoints::default()
-        }],
-        ..ClusterLoadAssignment::default()
-    }
 }
 
 fn lb_endpoint(address: &str, port: u16, data: Option<Metadata>) -> LbEndpoint {

@@ -16,6 +16,7 @@ mod gateway;
 mod gateway_api;
 mod host;
 mod listener;
+mod locality;
 mod matcher;
 mod mesh;
 mod model;

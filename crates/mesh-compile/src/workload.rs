@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use mesh_config::Config;
 use mesh_config::model::{Metadata, WorkloadEntry};
-use mesh_xds::Workload;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
+use mesh_xds::{Locality, Workload};
 
 use self::labels::LabelIndex;
 use crate::service::Port;
@@ -29,6 +29,8 @@ pub(crate) struct Group {
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: Arc<BTreeMap<String, u16>>,
     pub(crate) workload: Workload,
+    pub(crate) locality: Locality,
+    pub(crate) weight: u32,
 }
 
 /// Something that can be an endpoint.
@@ -39,6 +41,9 @@ pub(crate) struct Member {
     pub(crate) labels: Arc<Labels>,
     pub(crate) workload: Arc<Workload>,
     pub(crate) reach: Reach,
+    pub(crate) locality: Locality,
+    /// Its share among the endpoints of a service, at least 1.
+    pub(crate) weight: u32,
     ports: AppPorts,
 }
 
@@ -97,6 +102,8 @@ impl Workloads {
             let group = Group {
                 labels: Arc::new(spec.labels.clone()),
                 ports: Arc::new(spec.ports.clone()),
+                locality: place(&spec.locality),
+                weight: spec.weight.unwrap_or(1).max(1),
                 workload: Workload::from_labels(
                     name,
                     namespace,
@@ -150,6 +157,8 @@ impl Workloads {
                     port: instance.inbound_port,
                     plain: instance.plain_address,
                 },
+                locality: group.locality.clone(),
+                weight: group.weight,
                 ports: AppPorts {
                     own: instance.app_ports.clone(),
                     group: Arc::clone(&group.ports),
@@ -172,6 +181,8 @@ impl Workloads {
                 reach: Reach::Plain {
                     address: entry.address.clone(),
                 },
+                locality: place(&entry.locality),
+                weight: entry.weight.unwrap_or(1).max(1),
                 ports: AppPorts {
                     own: BTreeMap::new(),
                     group: Arc::new(entry.ports.clone()),
@@ -214,6 +225,8 @@ impl Workloads {
             reach: Reach::Plain {
                 address: entry.address.clone(),
             },
+            locality: place(&entry.locality),
+            weight: entry.weight.unwrap_or(1).max(1),
             ports: AppPorts {
                 own: BTreeMap::new(),
                 group: Arc::new(entry.ports.clone()),
@@ -268,6 +281,8 @@ impl Workloads {
             None => Group {
                 labels: Arc::default(),
                 ports: Arc::default(),
+                locality: Locality::default(),
+                weight: 1,
                 workload: Workload::from_labels(
                     name,
                     &node.namespace,
@@ -315,9 +330,16 @@ impl Workloads {
         Group {
             labels: Arc::new(labels),
             ports: Arc::default(),
+            locality: Locality::default(),
+            weight: 1,
             workload,
         }
     }
+}
+
+/// Where something runs; what is no locality is nowhere.
+fn place(written: &str) -> Locality {
+    written.parse().unwrap_or_default()
 }
 
 /// The SPIFFE id of a service account.

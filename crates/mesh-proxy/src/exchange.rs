@@ -10,7 +10,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -288,6 +288,11 @@ impl Exchange {
         let mut response = Response::new(());
         if let Ok(flags) = HeaderValue::from_str(&flags) {
             response.headers_mut().insert(MESH_ERROR, flags);
+        }
+        if fail.flags.contains(Flag::Overflow) {
+            let overloaded = HeaderName::from_static("x-envoy-overloaded");
+            let headers = response.headers_mut();
+            headers.insert(overloaded, HeaderValue::from_static("true"));
         }
         if fail.flags.contains(Flag::BadRequest) && self.http1 {
             // What follows such a request cannot be trusted to be a request.

@@ -19,6 +19,8 @@ pub enum Flag {
     ConnectFailure,
     /// `UC`: the endpoint closed the connection before its response.
     UpstreamClosed,
+    /// `UO`: the cluster has as many connections or requests as it may have.
+    Overflow,
     /// `NR`: no virtual host or no route matches.
     NoRoute,
     /// `DI`: the route has let it wait on purpose.
@@ -39,11 +41,12 @@ pub enum Flag {
 
 impl Flag {
     /// All, in the order in which several are written.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoEndpoint,
         Self::Timeout,
         Self::ConnectFailure,
         Self::UpstreamClosed,
+        Self::Overflow,
         Self::NoRoute,
         Self::DelayInjected,
         Self::AbortInjected,
@@ -62,6 +65,7 @@ impl Flag {
             Self::Timeout => "UT",
             Self::ConnectFailure => "UF",
             Self::UpstreamClosed => "UC",
+            Self::Overflow => "UO",
             Self::NoRoute => "NR",
             Self::DelayInjected => "DI",
             Self::AbortInjected => "FI",
@@ -84,6 +88,7 @@ impl Flag {
             Self::NoEndpoint
             | Self::ConnectFailure
             | Self::UpstreamClosed
+            | Self::Overflow
             | Self::DelayInjected
             | Self::AbortInjected
             | Self::RetriesUsedUp
@@ -106,6 +111,9 @@ impl Flag {
             }
             Self::UpstreamClosed => {
                 "the service closed the connection before it answered: look into its log for a crash or a short keep-alive"
+            }
+            Self::Overflow => {
+                "the service is busy: this proxy has as many requests or connections to it as its DestinationRule allows"
             }
             Self::NoRoute => {
                 "no route matches this host and path: check the hosts and matches of the VirtualService"
@@ -252,6 +260,23 @@ impl Fail {
     pub(crate) fn answered_with(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
+    }
+
+    /// The same with one more flag.
+    pub(crate) fn with(mut self, flag: Flag) -> Self {
+        self.flags = self.flags.with(flag);
+        self
+    }
+
+    /// Is it the endpoint that failed, or the way to it?
+    pub(crate) fn is_endpoints(&self) -> bool {
+        [
+            Flag::ConnectFailure,
+            Flag::UpstreamClosed,
+            Flag::BadResponse,
+        ]
+        .into_iter()
+        .any(|flag| self.flags.contains(flag))
     }
 
     /// The last of several attempts failed.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use mesh_identity::Identity;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::control::Freshness;
@@ -29,6 +29,7 @@ impl Metrics {
         registry: &Registry,
         identity: Arc<Identity>,
         freshness: watch::Receiver<Freshness>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Self {
             rejections: IntCounterVec::new(
@@ -58,6 +59,7 @@ impl Metrics {
         registry.register(Box::new(metrics.listeners.clone()))?;
         registry.register(Box::new(metrics.clusters.clone()))?;
         registry.register(Box::new(Momentary::new(identity, freshness)?))?;
+        registry.register(Box::new(Ejected::new(snapshots)?))?;
         Ok(Arc::new(metrics))
     }
 
@@ -132,6 +134,59 @@ impl Collector for Momentary {
     }
 }
 
+/// Endpoints that are left alone for their errors, of clusters with outlier detection.
+struct Ejected {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    now: IntGaugeVec,
+    total: IntGaugeVec,
+}
+
+impl Ejected {
+    fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Result<Self, prometheus::Error> {
+        let by_cluster =
+            |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["cluster"]);
+        Ok(Self {
+            snapshots,
+            now: by_cluster(
+                "mesh_endpoints_ejected",
+                "Endpoints that get no requests at the moment because they failed several times in a row.",
+            )?,
+            total: by_cluster(
+                "mesh_endpoint_ejections",
+                "How often endpoints of the cluster were ejected, since the proxy knows the cluster.",
+            )?,
+        })
+    }
+}
+
+impl Collector for Ejected {
+    fn desc(&self) -> Vec<&Desc> {
+        [&self.now, &self.total]
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Clusters that are gone leave no series behind.
+        self.now.reset();
+        self.total.reset();
+        let snapshot = self.snapshots.borrow().clone();
+        let clusters = snapshot.clusters.values();
+        for cluster in clusters.filter(|cluster| cluster.outlier.is_some()) {
+            let labels = [&*cluster.name];
+            let now = self.now.with_label_values(&labels);
+            now.set(i64::from(cluster.state.ejected()));
+            let total = i64::try_from(cluster.state.ejections()).unwrap_or(i64::MAX);
+            self.total.with_label_values(&labels).set(total);
+        }
+        [&self.now, &self.total]
+            .into_iter()
+            .flat_map(Collector::collect)
+            .collect()
+    }
+}
+
 /// Negative if `to` is before `from`.
 fn seconds_between(from: SystemTime, to: SystemTime) -> f64 {
     match to.duration_since(from) {
@@ -160,7 +215,9 @@ mod tests {
         let registry = Registry::new();
         let freshness = watch::Sender::new(Freshness::Never);
         let identity = AUTHORITY.identity("default", "a");
-        Metrics::register(&registry, identity, freshness.subscribe()).unwrap();
+        let snapshots = watch::Sender::new(Arc::new(Snapshot::default()));
+        let snapshots = snapshots.subscribe();
+        Metrics::register(&registry, identity, freshness.subscribe(), snapshots).unwrap();
         assert!((3500.0..=3600.0).contains(&value(&registry, "mesh_cert_expiry_seconds")));
         let state = || {
             let age = value(&registry, "mesh_proxy_config_age_seconds");

@@ -22,6 +22,8 @@ use crate::steps::translate::Target;
 use crate::steps::{
     cors, edit, fault, headers, intake, mirror, path, retry, rewrite, route, split, timeout,
 };
+use crate::upstream::breaker::{self, Permit, Resource};
+use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::{self, Call, Keep, Outgoing, balance};
 use crate::worker::Worker;
 
@@ -161,11 +163,13 @@ async fn attempts(
     let policy = &forward.retry;
     let repeats = policy.repeats(x.is_grpc());
     let mut tried = Vec::new();
+    // What the attempt takes of the cluster's limit of retries.
+    let mut retry_permit = None;
     let mut attempt = 0;
     loop {
         attempt += 1;
         let avoid = if policy.avoid_tried { &tried[..] } else { &[] };
-        let endpoint = balance::pick(cluster, worker.id, avoid)
+        let endpoint = balance::pick(cluster, worker.id, avoid, None)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         x.attempt(endpoint);
         if forward.count_attempts {
@@ -187,6 +191,8 @@ async fn attempts(
         let deadline = policy.per_try_timeout.map(|time| x.limit(time));
         let kept = match upstream::send(call, request, deadline).await {
             Ok((response, lease, kept)) => {
+                let status = Outcome::Status(response.status().as_u16());
+                outlier::record(cluster, endpoint, status);
                 if !repeats || !retry::after_response(policy, x.is_grpc(), &response) {
                     x.answered_by(lease);
                     return Ok(response);
@@ -198,12 +204,20 @@ async fn attempts(
                     x.answered_by(lease);
                     return Ok(response);
                 };
+                if over_retries(&mut retry_permit, cluster) {
+                    x.note(Flag::Overflow);
+                    x.answered_by(lease);
+                    return Ok(response);
+                }
                 if response.body().is_end_stream() {
                     lease.give_back(Instant::now());
                 }
                 kept
             }
             Err(failed) => {
+                if failed.fail.is_endpoints() {
+                    outlier::record(cluster, endpoint, Outcome::Unreachable);
+                }
                 if !retry::after_failure(policy, failed.kind) {
                     return Err(failed.fail);
                 }
@@ -214,6 +228,9 @@ async fn attempts(
                 let Some(kept) = kept else {
                     return Err(failed.fail);
                 };
+                if over_retries(&mut retry_permit, cluster) {
+                    return Err(failed.fail.with(Flag::Overflow));
+                }
                 kept
             }
         };
@@ -222,4 +239,14 @@ async fn attempts(
         let pause = retry::pause(&policy.backoff, attempt, |below| fastrand::u64(..below));
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Takes one more retry of the cluster's limit, instead of the one before; is it one too many?
+fn over_retries(held: &mut Option<Permit>, cluster: &Cluster) -> bool {
+    drop(held.take());
+    match breaker::permit(cluster, Resource::Retry) {
+        Ok(permit) => held.insert(permit),
+        Err(_) => return true,
+    };
+    false
 }

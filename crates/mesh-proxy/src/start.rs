@@ -168,8 +168,13 @@ pub async fn start(
     let exporter = exporter.transpose()?;
     let (telemetry, spans) = Telemetry::traced(&process.registry, settings.tracing.as_ref())?;
     let freshness = watch::Sender::new(Freshness::Never);
-    let metrics = Metrics::register(&process.registry, identity.clone(), freshness.subscribe())?;
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+    let metrics = Metrics::register(
+        &process.registry,
+        identity.clone(),
+        freshness.subscribe(),
+        snapshots.clone(),
+    )?;
     let workers = Workers::start(
         settings.workers,
         snapshots.clone(),

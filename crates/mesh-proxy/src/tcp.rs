@@ -20,7 +20,8 @@ use crate::peer::{Order, Peer, Standing};
 use crate::session::Session;
 use crate::snapshot::Filter;
 use crate::steps::split;
-use crate::upstream::{Active, balance, connect_session};
+use crate::upstream::outlier::{self, Outcome};
+use crate::upstream::{Active, ConnectError, balance, connect_session};
 use crate::wire::{Socket, Watch};
 use crate::worker::Worker;
 
@@ -61,16 +62,21 @@ async fn connect(s: &mut Session, at: &Standing) -> Result<(Socket, Active), Fai
     s.chosen(cluster);
     let mut tried = Vec::new();
     loop {
-        let endpoint = balance::pick(cluster, worker.id, &tried)
+        let endpoint = balance::pick(cluster, worker.id, &tried, None)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         s.attempt(endpoint);
         let active = Active::begin(&endpoint.state, worker.id);
         match connect_session(&worker, cluster, endpoint, &at.listener.workload).await {
             Ok((socket, origin)) => {
-                s.connected(origin.principal);
-                return Ok((socket, active));
+                outlier::record(cluster, endpoint, Outcome::Connected);
+                s.connected(origin.principal.clone());
+                return Ok((socket, active.with(origin.into_permit())));
+            }
+            Err(ConnectError::Overflow(overflow)) => {
+                return Err(Fail::new(Flag::Overflow, overflow.to_string()));
             }
             Err(error) => {
+                outlier::record(cluster, endpoint, Outcome::Unreachable);
                 tried.push(endpoint.clone());
                 if tried.len() >= proxy.attempts as usize {
                     let fail = Fail::new(Flag::ConnectFailure, error.to_string());

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 
 use crate::peer::Peer;
+use crate::snapshot::Keepalive;
 
 /// A peer that does not answer for this long is gone, whatever its connection says.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
@@ -58,6 +59,26 @@ impl Socket {
             Watch::Proxy => socket.set_tcp_user_timeout(Some(DEAD_AFTER))?,
             Watch::Session => socket.set_tcp_user_timeout(None)?,
         }
+        Ok(())
+    }
+
+    /// The cluster's own ideas of keep-alive.
+    pub(crate) fn probe(stream: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
+        let mut probes = TcpKeepalive::new();
+        if let Some(time) = keepalive.time {
+            probes = probes.with_time(time);
+        }
+        if let Some(interval) = keepalive.interval {
+            probes = probes.with_interval(interval);
+        }
+        if let Some(retries) = keepalive.probes {
+            probes = probes.with_retries(retries);
+        }
+        let socket = SockRef::from(stream);
+        socket.set_tcp_keepalive(&probes)?;
+        // It would end a silent connection before the probes do.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(None)?;
         Ok(())
     }
 

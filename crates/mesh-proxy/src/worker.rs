@@ -17,6 +17,7 @@ use crate::http::limits;
 use crate::peer::{Hello, Order, Peer, Protocol, Standing};
 use crate::snapshot::{Direction, Listener, ServiceName, Snapshot};
 use crate::telemetry::{Recorder, Telemetry};
+use crate::upstream::outlier;
 
 /// How many idle connections a sweep brings to the current snapshot.
 const MOVES_A_SWEEP: usize = 1_000;
@@ -280,8 +281,13 @@ impl Worker {
         let (now, generation) = (Instant::now(), self.identity.generation());
         let snapshot = lock(&self.view).snapshot.clone();
         for cluster in snapshot.clusters.values() {
+            if self.id == 0 {
+                outlier::sweep(cluster, now);
+            }
             for endpoint in &cluster.endpoints {
-                endpoint.state.sweep(self.id, now, generation);
+                endpoint
+                    .state
+                    .sweep(self.id, &cluster.connections, now, generation);
             }
             if let Some(dynamic) = &cluster.dynamic {
                 dynamic.sweep(self.id, now, generation);

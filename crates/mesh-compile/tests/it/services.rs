@@ -40,7 +40,7 @@ fn endpoints_are_the_instances_whose_group_is_selected() {
         assignment.endpoints[0]
             .load_balancing_weight
             .map(|w| w.value),
-        Some(1)
+        Some(2)
     );
 }
 

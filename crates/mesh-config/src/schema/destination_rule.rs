@@ -26,15 +26,16 @@ static SUBSET: Shape = shape(&[
 
 static SELECTOR: Shape = shape(&[acted("matchLabels", LABELS)]);
 
-const BUSY: &str = "each request goes to the less busy of two endpoints";
+const BY_CHANCE: &str = "each request goes to an endpoint by chance";
+const HTTP_ONLY: &str =
+    "it holds for HTTP connections; a TCP session ends after an hour of silence";
 const EVERYWHERE: &str = "endpoints get the same share wherever they run";
-const NOT_EJECTED: &str = "no endpoint is ejected for its errors";
 const MESH_TLS: &str = "the mesh's own mTLS is used between agents, always";
 
 static POLICY: Shape = shape(&[
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
-    noted("outlierDetection", Object(&OUTLIER), NOT_EJECTED),
+    acted("outlierDetection", Object(&OUTLIER)),
     noted("tls", Object(&CLIENT_TLS), MESH_TLS),
     acted("portLevelSettings", List(&Object(&PORT_POLICY))),
     accepted("tunnel", Object(&TUNNEL)),
@@ -46,7 +47,7 @@ static PORT_POLICY: Shape = shape(&[
     acted("port", Object(&PORT_SELECTOR)).required(),
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
-    noted("outlierDetection", Object(&OUTLIER), NOT_EJECTED),
+    acted("outlierDetection", Object(&OUTLIER)),
     noted("tls", Object(&CLIENT_TLS), MESH_TLS),
 ]);
 
@@ -66,11 +67,11 @@ static LOAD_BALANCER: Shape = choice(
                 "LEAST_REQUEST",
             ]),
         ),
-        noted("consistentHash", Object(&CONSISTENT_HASH), BUSY),
-        noted("localityLbSetting", Object(&LOCALITY), EVERYWHERE),
+        noted("consistentHash", Object(&CONSISTENT_HASH), BY_CHANCE),
+        acted("localityLbSetting", Object(&LOCALITY)),
         noted("zoneAwareLbSetting", Object(&ZONE_AWARE), EVERYWHERE),
-        accepted("warmupDurationSecs", Duration),
-        accepted("warmup", Object(&WARMUP)),
+        acted("warmupDurationSecs", Duration),
+        acted("warmup", Object(&WARMUP)),
     ],
 );
 
@@ -136,11 +137,11 @@ pub(super) static CONNECTION_POOL: Shape =
     shape(&[acted("tcp", Object(&TCP)), acted("http", Object(&HTTP))]);
 
 static TCP: Shape = shape(&[
-    accepted("maxConnections", COUNT),
+    acted("maxConnections", COUNT),
     acted("connectTimeout", Duration),
-    accepted("tcpKeepalive", Object(&KEEPALIVE)),
-    accepted("maxConnectionDuration", Duration),
-    accepted("idleTimeout", DurationOrZero),
+    acted("tcpKeepalive", Object(&KEEPALIVE)),
+    acted("maxConnectionDuration", Duration),
+    noted("idleTimeout", DurationOrZero, HTTP_ONLY),
 ]);
 
 static KEEPALIVE: Shape = shape(&[
@@ -150,17 +151,17 @@ static KEEPALIVE: Shape = shape(&[
 ]);
 
 static HTTP: Shape = shape(&[
-    accepted("http1MaxPendingRequests", COUNT),
-    accepted("http2MaxRequests", COUNT),
-    accepted("maxRequestsPerConnection", COUNT),
-    accepted("maxRetries", COUNT),
-    accepted("idleTimeout", DurationOrZero),
+    acted("http1MaxPendingRequests", COUNT),
+    acted("http2MaxRequests", COUNT),
+    acted("maxRequestsPerConnection", COUNT),
+    acted("maxRetries", COUNT),
+    acted("idleTimeout", DurationOrZero),
     acted(
         "h2UpgradePolicy",
         OneOf(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]),
     ),
     accepted("useClientProtocol", Bool),
-    accepted("maxConcurrentStreams", COUNT),
+    acted("maxConcurrentStreams", COUNT),
     accepted("http2KeepAlive", Object(&HTTP2_KEEPALIVE)),
 ]);
 
@@ -170,12 +171,12 @@ static HTTP2_KEEPALIVE: Shape = shape(&[
 ]);
 
 static OUTLIER: Shape = shape(&[
-    acted("consecutiveErrors", COUNT),
+    accepted("consecutiveErrors", COUNT),
     acted("splitExternalLocalOriginErrors", Bool),
     acted("consecutiveLocalOriginFailures", UINT32),
     acted("consecutiveGatewayErrors", UINT32),
     acted("consecutive5xxErrors", UINT32),
-    acted("outlierDetectionHttpErrorCodes", Any),
+    accepted("outlierDetectionHttpErrorCodes", Any),
     acted("interval", Duration),
     acted("baseEjectionTime", Duration),
     acted("maxEjectionPercent", PERCENT),

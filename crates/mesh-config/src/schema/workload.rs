@@ -29,8 +29,8 @@ static TEMPLATE: Shape = shape(&[
     acted("labels", LABELS),
     acted("serviceAccount", Text),
     accepted("network", Text),
-    accepted("locality", Text),
-    accepted("weight", UINT32),
+    acted("locality", Text),
+    acted("weight", UINT32),
 ]);
 
 pub(super) static ENTRY_SPEC: Shape = shape(&[
@@ -39,12 +39,8 @@ pub(super) static ENTRY_SPEC: Shape = shape(&[
     acted("labels", LABELS),
     acted("serviceAccount", Text),
     accepted("network", Text),
-    accepted("locality", Text),
-    noted(
-        "weight",
-        UINT32,
-        "all endpoints of a service get the same share",
-    ),
+    acted("locality", Text),
+    acted("weight", UINT32),
 ]);
 
 static PROBE: Shape = super::choice(

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::control::{Freshness, View};
 use crate::snapshot::compile::Held;
 use crate::snapshot::{
-    Action, Cluster, Filter, FilterChain, FilterChains, HeaderMatcher, HeaderName, PathMatcher,
-    Route, Router, Snapshot, Split, ValueMatcher, VirtualHost,
+    Action, Cluster, Endpoint, Filter, FilterChain, FilterChains, HeaderMatcher, HeaderName,
+    PathMatcher, Route, Router, Snapshot, Split, ValueMatcher, VirtualHost,
 };
+use crate::upstream::breaker::Limits;
 
 /// Everything, with versions.
 pub(super) fn configuration(view: &View, freshness: &Freshness) -> Value {
@@ -69,6 +70,8 @@ pub(super) fn clusters(snapshot: &Snapshot) -> Value {
     let mut clusters: Vec<&Arc<Cluster>> = snapshot.clusters.values().collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let clusters = clusters.into_iter().map(|cluster| {
+        let ejected =
+            |endpoint: &Endpoint| cluster.outlier.is_some() && endpoint.health.is_ejected();
         let endpoints = cluster.endpoints.iter().map(|endpoint| {
             let tls = endpoint.tls.as_ref().map(|tls| tls.sni.to_str());
             json!({
@@ -76,6 +79,8 @@ pub(super) fn clusters(snapshot: &Snapshot) -> Value {
                 "workload": workload(&endpoint.workload),
                 "serverName": tls,
                 "activeRequests": endpoint.state.active(),
+                "weight": endpoint.weight,
+                "ejected": ejected(endpoint),
             })
         });
         json!({
@@ -83,11 +88,28 @@ pub(super) fn clusters(snapshot: &Snapshot) -> Value {
             "service": cluster.service.host,
             "balance": format!("{:?}", cluster.balance),
             "http2": cluster.http2,
+            "limits": cluster.limits.as_ref().map(limits),
             "connectTimeout": humantime::format_duration(cluster.connect_timeout).to_string(),
             "endpoints": endpoints.collect::<Vec<_>>(),
         })
     });
     clusters.collect()
+}
+
+/// Those that there are.
+fn limits(limits: &Limits) -> Value {
+    let given = [
+        ("connections", limits.connections),
+        ("pendingRequests", limits.pending),
+        ("requests", limits.requests),
+        ("retries", limits.retries),
+    ];
+    let given = given.into_iter().filter(|(_, limit)| *limit != u32::MAX);
+    Value::Object(
+        given
+            .map(|(name, limit)| (name.to_owned(), json!(limit)))
+            .collect(),
+    )
 }
 
 /// RFC 3339, in UTC, to the second.

@@ -63,9 +63,10 @@ impl Mesh {
         let process = Process::new("test");
         let freshness = watch::Sender::new(Freshness::Never);
         let identity = AUTHORITY.identity("istio-system", "gateway");
-        let metrics =
-            Metrics::register(&process.registry, identity, freshness.subscribe()).unwrap();
         let (publish, snapshots) = watch::channel(Arc::default());
+        let (registry, freshness_of) = (&process.registry, freshness.subscribe());
+        let metrics =
+            Metrics::register(registry, identity, freshness_of, snapshots.clone()).unwrap();
         let parts = Parts {
             lookup: resolve::system(),
             context: context(),

@@ -1,6 +1,7 @@
 //! Clusters: an Envoy `Cluster` becomes a [`ClusterSpec`], and with its endpoints a [`Cluster`].
 
 mod options;
+mod outlier_detection;
 mod source;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use mesh_identity::Identity;
 use mesh_xds::envoy::cluster as pb;
+use mesh_xds::envoy::cluster::cluster::common_lb_config::LocalityConfigSpecifier;
 use mesh_xds::envoy::cluster::cluster::{CommonLbConfig, EdsClusterConfig, TransportSocketMatch};
 use mesh_xds::envoy::core::Metadata;
 use mesh_xds::envoy::core::config_source::ConfigSourceSpecifier;
@@ -17,9 +19,11 @@ use mesh_xds::names::ClusterName;
 
 use super::endpoint::{self, Assignment};
 use super::field::{At, Refusal, length, sort_fields};
+use super::tier;
 use super::transport::{self, Configurations};
-use super::{Balance, Cluster, ServiceName, UpstreamTls};
-use crate::upstream::{ClusterState, Dynamic};
+use super::{Balance, Cluster, Connections, ServiceName, UpstreamTls, Warmup};
+use crate::upstream::breaker::Limits;
+use crate::upstream::{ClusterState, Dynamic, outlier};
 
 /// The key of a cluster's HTTP options.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -37,6 +41,13 @@ pub struct ClusterSpec {
     pub http2: bool,
     service: Arc<ServiceName>,
     balance: Balance,
+    warmup: Option<Warmup>,
+    /// Localities have shares of their own.
+    by_place: bool,
+    panic_percent: u32,
+    outlier: Option<outlier::Terms>,
+    limits: Option<Limits>,
+    connections: Connections,
     connect_timeout: Duration,
     /// The first that fits an endpoint decides how it is spoken to.
     transports: Vec<Transport>,
@@ -117,7 +128,7 @@ pub(super) fn compile(
             name, eds_cluster_config, connect_timeout, lb_policy, load_assignment, circuit_breakers,
             http2_protocol_options, typed_extension_protocol_options, common_lb_config, transport_socket,
             transport_socket_matches, metadata, cluster_discovery_type, lb_config, dns_lookup_family,
-            dns_refresh_rate,
+            dns_refresh_rate, outlier_detection, upstream_connection_options,
         }
         // Names for statistics; details of when names are resolved again, which the resolver of this machine
         // hides; how long warming takes, where nothing warms.
@@ -130,35 +141,52 @@ pub(super) fn compile(
             per_connection_buffer_high_watermark_timeout, health_checks, max_requests_per_connection,
             upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
             dns_resolvers, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
-            outlier_detection, upstream_bind_config, lb_subset_config, protocol_selection,
-            upstream_connection_options, close_connections_on_host_health_failure,
+            upstream_bind_config, lb_subset_config, protocol_selection,
+            close_connections_on_host_health_failure,
             ignore_health_on_host_removal, filters, load_balancing_policy, lrs_server,
             lrs_report_endpoint_metrics, track_timeout_budgets, upstream_config, preconnect_policy,
             connection_pool_per_downstream_connection, queuing_policies,
         }
     });
-    if let Some(breakers) = circuit_breakers {
-        options::without_limits(&at.field("circuit_breakers"), breakers)?;
-    }
+    let limits = match circuit_breakers {
+        Some(breakers) => options::limits(&at.field("circuit_breakers"), breakers)?,
+        None => None,
+    };
+    let mut by_place = false;
+    let mut panic_percent = 0;
     if let Some(common) = common_lb_config {
         let at = at.field("common_lb_config");
         sort_fields!(at, common => CommonLbConfig {
-            takes { healthy_panic_threshold }
+            takes { healthy_panic_threshold, locality_config_specifier }
             // Both shape how an update is applied, and ours is applied at once and whole.
             ignores { update_merge_window, ignore_new_hosts_until_first_hc }
             refuses {
                 close_connections_on_host_set_change, consistent_hashing_lb_config, override_host_status,
-                locality_config_specifier,
             }
         });
-        if healthy_panic_threshold
-            .as_ref()
-            .is_some_and(|threshold| threshold.value != 0.0)
-        {
-            return Err(at
-                .field("healthy_panic_threshold")
-                .refuse("must be 0: unhealthy endpoints never get requests"));
+        if let Some(threshold) = healthy_panic_threshold {
+            panic_percent =
+                options::whole_percent(&at.field("healthy_panic_threshold"), threshold.value)?;
         }
+        by_place = match locality_config_specifier {
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => true,
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {
+                return Err(at.field("zone_aware_lb_config").unsupported());
+            }
+            None => false,
+        };
+    }
+    let outlier = match outlier_detection {
+        Some(message) => Some(outlier_detection::compile(
+            &at.field("outlier_detection"),
+            message,
+        )?),
+        None => None,
+    };
+    let mut connections = Connections::default();
+    if let Some(message) = upstream_connection_options {
+        connections.keepalive =
+            options::keepalive(&at.field("upstream_connection_options"), message)?;
     }
     let mut http2 = http2_protocol_options.is_some();
     let mut alpn: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
@@ -167,8 +195,9 @@ pub(super) fn compile(
         if key != HTTP_OPTIONS {
             return Err(at.refuse(format!("{key:?} is not supported")));
         }
-        (http2, alpn) = options::protocols(&at, any)?;
+        (http2, alpn) = options::protocols(&at, any, &mut connections)?;
     }
+    let (balance, warmup) = options::balance(at, *lb_policy, lb_config.as_ref())?;
     let mut spec = ClusterSpec {
         name: name.as_str().into(),
         source: source::compile(
@@ -184,7 +213,13 @@ pub(super) fn compile(
         )?,
         http2,
         service: Arc::new(service(name, metadata.as_ref())),
-        balance: options::balance(at, *lb_policy, lb_config.as_ref())?,
+        balance,
+        warmup,
+        by_place,
+        panic_percent,
+        outlier,
+        limits,
+        connections,
         connect_timeout: timeout(&at.field("connect_timeout"), connect_timeout.as_ref())?,
         transports: Vec::new(),
         tls: Configurations::default(),
@@ -230,11 +265,37 @@ pub(super) fn build(
     previous: Option<&Cluster>,
     workers: usize,
 ) -> Cluster {
-    Cluster {
+    let endpoints = endpoint::build(spec, assignment, previous, workers);
+    let spread = match spec.balance {
+        Balance::Hash(spread) => Some(spread),
+        _ => None,
+    };
+    let before = previous.map_or(&[][..], |previous| &previous.tiers);
+    let tiers = tier::build(
+        &endpoints,
+        &endpoint::keys(assignment),
+        spec.by_place,
+        spread,
+        before,
+    );
+    let one_place = tiers.iter().all(|tier| tier.places.len() < 2);
+    let one_weight = endpoints.windows(2).all(|e| e[0].weight == e[1].weight);
+    let cluster = Cluster {
         name: Arc::clone(&spec.name),
         service: Arc::clone(&spec.service),
-        endpoints: endpoint::build(spec, assignment, previous, workers),
+        is_flat: tiers.len() < 2
+            && one_place
+            && one_weight
+            && spec.warmup.is_none()
+            && spread.is_none(),
+        endpoints,
+        tiers,
         balance: spec.balance,
+        warmup: spec.warmup,
+        panic_percent: spec.panic_percent,
+        outlier: spec.outlier.clone(),
+        limits: spec.limits,
+        connections: spec.connections,
         http2: spec.http2,
         connect_timeout: spec.connect_timeout,
         state: previous.map_or_else(
@@ -248,7 +309,9 @@ pub(super) fn build(
             }
             Source::Static(_) | Source::Eds(_) | Source::Dns(_) => None,
         },
-    }
+    };
+    outlier::recount(&cluster);
+    cluster
 }
 
 /// The name of the resource that has the endpoints.

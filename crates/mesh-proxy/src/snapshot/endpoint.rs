@@ -30,6 +30,10 @@ pub struct EndpointSpec {
     pub address: Arc<str>,
     /// The workload behind it.
     pub workload: Arc<Workload>,
+    /// Its share among its neighbours, at least 1.
+    weight: u32,
+    /// Its priority, its place among the localities, and the place's share.
+    key: (u32, usize, u32),
     /// What a cluster's transport socket matches look at.
     metadata: Option<Metadata>,
 }
@@ -73,11 +77,18 @@ pub(super) fn compile(
     if let Some(policy) = policy {
         let at = at.field("policy");
         sort_fields!(at, policy => Policy {
-            takes { endpoint_stale_after }
-            // Says when a lower priority takes over; there is one priority.
-            ignores { overprovisioning_factor, weighted_priority_health }
-            refuses { drop_overloads }
+            takes { endpoint_stale_after, overprovisioning_factor }
+            ignores {}
+            refuses { drop_overloads, weighted_priority_health }
         });
+        if overprovisioning_factor
+            .as_ref()
+            .is_some_and(|factor| factor.value != 140)
+        {
+            return Err(at
+                .field("overprovisioning_factor")
+                .refuse("must be 140, which is Envoy's default"));
+        }
         must_be_unlimited(
             &at.field("endpoint_stale_after"),
             endpoint_stale_after.as_ref(),
@@ -87,18 +98,29 @@ pub(super) fn compile(
     for (i, locality) in endpoints.iter().enumerate() {
         let at = at.item("endpoints", i);
         sort_fields!(at, locality => LocalityLbEndpoints {
-            takes { lb_endpoints }
-            // Localities count only for a cluster with locality-weighted balancing, which is refused.
-            ignores { locality, metadata, load_balancing_weight, proximity }
-            refuses { priority, lb_config }
+            takes { lb_endpoints, load_balancing_weight, priority }
+            // A locality is known by its place in the list.
+            ignores { locality, metadata, proximity }
+            refuses { lb_config }
         });
+        // Without a weight a locality gets nothing from a cluster that looks at weights.
+        let share = load_balancing_weight
+            .as_ref()
+            .map_or(0, |share| share.value);
+        reader.key = (*priority, i, share);
         for (i, endpoint) in lb_endpoints.iter().enumerate() {
             reader.endpoint(&at.item("lb_endpoints", i), endpoint)?;
         }
     }
+    reader.endpoints.sort_by_key(|endpoint| endpoint.key);
     Ok(Assignment {
         endpoints: reader.endpoints,
     })
+}
+
+/// Priority, place and the place's share of each endpoint.
+pub(super) fn keys(assignment: &Assignment) -> Vec<(u32, usize, u32)> {
+    assignment.endpoints.iter().map(|one| one.key).collect()
 }
 
 /// The endpoints of a cluster, with those of `previous` carried over.
@@ -124,9 +146,16 @@ pub(super) fn build(
                 (Some(before), Some(now)) => same_tls(before, now),
                 _ => false,
             });
+        let health = known.get(&*endpoint.address).map(|before| &before.health);
         match before {
-            Some(before) if before.workload == endpoint.workload => Arc::clone(before),
+            Some(before)
+                if before.workload == endpoint.workload && before.weight == endpoint.weight =>
+            {
+                Arc::clone(before)
+            }
             before => Arc::new(Endpoint {
+                weight: endpoint.weight,
+                health: health.map_or_else(Arc::default, Arc::clone),
                 address: Arc::clone(&endpoint.address),
                 workload: Arc::clone(&endpoint.workload),
                 tls: tls.cloned(),
@@ -184,8 +213,8 @@ pub(super) fn host_and_port<'m>(
 struct Reader {
     endpoints: Vec<EndpointSpec>,
     addresses: HashSet<Arc<str>>,
-    /// The weight of the first endpoint, which all others must have too.
-    weight: Option<u32>,
+    /// Of the locality that is read.
+    key: (u32, usize, u32),
 }
 
 impl Reader {
@@ -199,10 +228,10 @@ impl Reader {
         let weight = load_balancing_weight
             .as_ref()
             .map_or(1, |weight| weight.value);
-        if *self.weight.get_or_insert(weight) != weight {
-            return Err(at.field("load_balancing_weight").refuse(
-                "differs from that of another endpoint; only equal weights are supported",
-            ));
+        if weight == 0 {
+            return Err(at
+                .field("load_balancing_weight")
+                .refuse("must be 1 or more"));
         }
         let Some(HostIdentifier::Endpoint(endpoint)) = host_identifier else {
             return Err(at.field("endpoint").refuse("is missing"));
@@ -232,6 +261,8 @@ impl Reader {
                 .unwrap_or_default();
             self.endpoints.push(EndpointSpec {
                 address,
+                weight,
+                key: self.key,
                 workload: Arc::new(workload),
                 metadata: metadata.clone(),
             });

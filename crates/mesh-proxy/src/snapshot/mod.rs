@@ -22,6 +22,7 @@ pub mod route;
 #[cfg(test)]
 pub(crate) mod samples;
 mod tcp_proxy;
+mod tier;
 mod transport;
 
 pub use cors::{Allowed, Cors};
@@ -30,6 +31,9 @@ pub use field::Refusal;
 pub use peers::{Namesakes, PeerDirectory};
 pub use policy::{Abort, Backoff, Conditions, Fault, Mirror, Retry, Share, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
+#[cfg(test)]
+pub(crate) use tier::for_tests as tiers_for_tests;
+pub use tier::{Place, Tier};
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -38,6 +42,9 @@ use std::time::Duration;
 
 use mesh_xds::Workload;
 
+use crate::upstream::breaker::Limits;
+use crate::upstream::outlier::{self, Health};
+use crate::upstream::table::Spread;
 use crate::upstream::{ClusterState, Dynamic, EndpointState};
 
 /// Everything a request needs to know.
@@ -483,10 +490,24 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// The service as the metric labels name it.
     pub service: Arc<ServiceName>,
-    /// All endpoints.
+    /// All endpoints, by priority and place.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The same by priority, the first one first.
+    pub tiers: Vec<Tier>,
+    /// All endpoints have the same priority, place and weight, and none is warming up.
+    pub is_flat: bool,
     /// How one of them is chosen.
     pub balance: Balance,
+    /// How an endpoint that has just come gets its share.
+    pub warmup: Option<Warmup>,
+    /// If fewer of a hundred endpoints of a priority are fit, all of them get requests; 0 is never.
+    pub panic_percent: u32,
+    /// When endpoints are left alone for their errors.
+    pub outlier: Option<outlier::Terms>,
+    /// How much there may be at once, if there is a limit.
+    pub limits: Option<Limits>,
+    /// How connections are kept.
+    pub connections: Connections,
     /// What is spoken to an endpoint over TLS is settled by ALPN; in plain text this decides.
     pub http2: bool,
     /// How long a connect, TLS included, may take.
@@ -517,6 +538,45 @@ pub enum Balance {
     LeastRequest,
     /// By chance.
     Random,
+    /// The same one for requests that are alike; by chance for those without a hash.
+    Hash(Spread),
+}
+
+/// How an endpoint that has just come gets its share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Warmup {
+    /// After so long it has its whole share.
+    pub window: Duration,
+    /// Its share at first, from 0 to 1.
+    pub least: f64,
+    /// 1 grows evenly, more starts slower.
+    pub aggression: f64,
+}
+
+/// How the connections of a cluster are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Requests that one carries; 0 is no limit.
+    pub requests: u32,
+    /// How long one is used for new requests.
+    pub age: Option<Duration>,
+    /// How long one may be idle, 0 is forever; `None` is as long as the pool thinks best.
+    pub idle: Option<Duration>,
+    /// Requests at once on an HTTP/2 connection; 0 is as many as the pool thinks best.
+    pub streams: u32,
+    /// TCP keep-alive, if it is not to be as usual.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// TCP keep-alive; `None` is the system's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Unanswered probes until a connection counts as dead.
+    pub probes: Option<u32>,
+    /// Silence until the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
 }
 
 /// One endpoint of a cluster.
@@ -528,6 +588,10 @@ pub struct Endpoint {
     pub workload: Arc<Workload>,
     /// TLS towards it; plain text without.
     pub tls: Option<UpstreamTls>,
+    /// Its share among its neighbours, at least 1.
+    pub weight: u32,
+    /// What it has on its account.
+    pub health: Arc<Health>,
     /// Live state.
     pub state: Arc<EndpointState>,
 }

@@ -84,7 +84,7 @@ impl Copy {
 
     /// Sends it and reads the answer to its end.
     async fn exchange(self) -> Option<()> {
-        let endpoint = balance::pick(&self.cluster, self.worker.id, &[])?;
+        let endpoint = balance::pick(&self.cluster, self.worker.id, &[], None)?;
         let call = Call {
             worker: &self.worker,
             cluster: &self.cluster,

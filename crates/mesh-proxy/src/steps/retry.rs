@@ -22,7 +22,7 @@ pub(crate) fn after_failure(policy: &Retry, kind: Kind) -> bool {
         ),
         Kind::Refused => on.meets(Conditions::REFUSED_STREAM | Conditions::ANY_RESET),
         Kind::Reset => on.meets(Conditions::ANY_RESET),
-        Kind::BadRequest => false,
+        Kind::BadRequest | Kind::Overflow => false,
     }
 }
 

@@ -1,26 +1,41 @@
 //! Which endpoint of a cluster a request goes to.
+//!
+//! Most clusters are flat: their endpoints are all alike, and one step finds one. Where they differ in priority,
+//! place, weight or fitness, or requests stick to them, [`ranked`] goes step by step.
+
+mod ranked;
 
 use std::sync::Arc;
 
 use crate::snapshot::{Balance, Cluster, Endpoint};
 
 /// An endpoint for this worker's next request, if there is any: one that has not been tried for this
-/// request already, as long as there is such a one.
+/// request already, as long as there is such a one. `hash` stands for what requests have in common that are to
+/// go to the same endpoint.
 pub(crate) fn pick<'c>(
     cluster: &'c Cluster,
     worker: usize,
     tried: &[Arc<Endpoint>],
+    hash: Option<u64>,
 ) -> Option<&'c Arc<Endpoint>> {
+    let all_fit = cluster.outlier.is_none() || cluster.state.ejected() == 0;
+    if !(cluster.is_flat && all_fit) {
+        return ranked::pick(cluster, worker, tried, hash);
+    }
     let all = cluster.endpoints.as_slice();
     if tried.is_empty() {
         return one_of(cluster, worker, all.len(), |i| &all[i]);
     }
-    let is_fresh = |e: &&Arc<Endpoint>| !tried.iter().any(|t| t.address == e.address);
-    let fresh: Vec<_> = all.iter().filter(is_fresh).collect();
+    let fresh: Vec<_> = all.iter().filter(|e| is_fresh(e, tried)).collect();
     if fresh.is_empty() {
         return one_of(cluster, worker, all.len(), |i| &all[i]);
     }
     one_of(cluster, worker, fresh.len(), |i| fresh[i])
+}
+
+/// Has it not been tried yet?
+fn is_fresh(endpoint: &Endpoint, tried: &[Arc<Endpoint>]) -> bool {
+    !tried.iter().any(|t| t.address == endpoint.address)
 }
 
 fn one_of<'c>(
@@ -34,7 +49,7 @@ fn one_of<'c>(
     }
     let i = match cluster.balance {
         Balance::RoundRobin => cluster.state.next_turn(worker) as usize % count,
-        Balance::Random => fastrand::usize(..count),
+        Balance::Random | Balance::Hash(_) => fastrand::usize(..count),
         Balance::LeastRequest => {
             // Two different ones by chance; the idler of them.
             let a = fastrand::usize(..count);
@@ -49,36 +64,18 @@ fn one_of<'c>(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use super::*;
-    use crate::upstream::{Active, ClusterState, EndpointState};
+    use crate::upstream::{Active, samples};
 
     fn cluster(balance: Balance, endpoints: usize) -> Cluster {
-        let endpoint = |i: usize| {
-            Arc::new(Endpoint {
-                address: format!("10.0.0.{i}:80").into(),
-                workload: Arc::default(),
-                tls: None,
-                state: Arc::new(EndpointState::new(1)),
-            })
-        };
-        Cluster {
-            name: "outbound|80||web".into(),
-            service: Arc::default(),
-            endpoints: (0..endpoints).map(endpoint).collect(),
-            balance,
-            http2: false,
-            connect_timeout: Duration::from_secs(1),
-            state: Arc::new(ClusterState::new(1)),
-            dynamic: None,
-        }
+        samples::cluster(balance, &vec![(0, 0, 1); endpoints])
     }
 
     fn counts(cluster: &Cluster, picks: usize) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..picks {
-            let endpoint = pick(cluster, 0, &[]).expect("there are endpoints");
+            let endpoint = pick(cluster, 0, &[], None).expect("there are endpoints");
             *counts.entry(endpoint.address.as_ref()).or_default() += 1;
         }
         counts
@@ -87,7 +84,7 @@ mod tests {
     #[test]
     fn nothing_comes_from_nothing() {
         for balance in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest] {
-            assert!(pick(&cluster(balance, 0), 0, &[]).is_none());
+            assert!(pick(&cluster(balance, 0), 0, &[], None).is_none());
         }
     }
 
@@ -123,10 +120,10 @@ mod tests {
             let cluster = cluster(balance, 2);
             let failed = vec![cluster.endpoints[0].clone()];
             for _ in 0..20 {
-                let endpoint = pick(&cluster, 0, &failed).expect("there are endpoints");
+                let endpoint = pick(&cluster, 0, &failed, None).expect("there are endpoints");
                 assert_eq!(endpoint.address.as_ref(), "10.0.0.1:80");
             }
-            assert!(pick(&cluster, 0, &cluster.endpoints).is_some());
+            assert!(pick(&cluster, 0, &cluster.endpoints, None).is_some());
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +15,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::debug;
 
 use super::Outgoing;
+use super::breaker::{self, Overflow, Permit, Resource};
 use crate::alpn;
 use crate::http::limits;
 use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
@@ -47,6 +48,8 @@ pub(crate) enum ConnectError {
         address: Arc<str>,
         source: io::Error,
     },
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
     #[error("no HTTP with {address}: {source}; check which protocol its port speaks")]
     Http {
         address: Arc<str>,
@@ -68,6 +71,21 @@ pub(crate) struct Origin {
     pub(crate) principal: Option<Arc<str>>,
     /// The generation of our own identity that was shown; 0 in plain text.
     pub(super) generation: u64,
+    opened: Instant,
+    /// What it takes of the cluster's limits.
+    permit: Permit,
+}
+
+impl Origin {
+    /// What the connection takes of the cluster's limits, for what outlives this.
+    pub(crate) fn into_permit(self) -> Permit {
+        self.permit
+    }
+
+    /// Has it been there for longer than this?
+    pub(super) fn is_older_than(&self, age: Option<Duration>, now: Instant) -> bool {
+        age.is_some_and(|age| now.saturating_duration_since(self.opened) >= age)
+    }
 }
 
 /// A fresh connection.
@@ -77,17 +95,17 @@ pub(super) struct Fresh {
     pub(super) origin: Arc<Origin>,
 }
 
-/// Connects within `timeout`. `http2` decides in plain text; over TLS, ALPN does.
+/// Connects for requests. In plain text the cluster decides about HTTP/2; over TLS, ALPN does.
 pub(super) async fn connect(
     worker: &Arc<Worker>,
+    cluster: &Cluster,
     endpoint: &Endpoint,
-    http2: bool,
-    timeout: Duration,
+    permit: Permit,
 ) -> Result<Fresh, ConnectError> {
     let connecting = async {
-        let (socket, origin) = open(worker, endpoint, Purpose::Http).await?;
+        let (socket, origin) = open(worker, cluster, endpoint, Purpose::Http, permit).await?;
         let http2 = match &socket {
-            Socket::Plain(_) => http2,
+            Socket::Plain(_) => cluster.http2,
             Socket::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         let sender = http(&endpoint.address, socket, http2).await?;
@@ -96,7 +114,7 @@ pub(super) async fn connect(
             origin: Arc::new(origin),
         })
     };
-    within(timeout, endpoint, connecting).await
+    within(cluster.connect_timeout, endpoint, connecting).await
 }
 
 /// Connects a session of this workload, for which no protocol is settled.
@@ -106,7 +124,9 @@ pub(crate) async fn connect_session(
     endpoint: &Endpoint,
     caller: &Workload,
 ) -> Result<(Socket, Origin), ConnectError> {
-    let connecting = open(worker, endpoint, Purpose::Session { caller });
+    let permit = breaker::permit(cluster, Resource::Connection)?;
+    let purpose = Purpose::Session { caller };
+    let connecting = open(worker, cluster, endpoint, purpose, permit);
     within(cluster.connect_timeout, endpoint, connecting).await
 }
 
@@ -133,8 +153,10 @@ async fn within<T>(
 
 async fn open(
     worker: &Arc<Worker>,
+    cluster: &Cluster,
     endpoint: &Endpoint,
     purpose: Purpose<'_>,
+    permit: Permit,
 ) -> Result<(Socket, Origin), ConnectError> {
     let address = &endpoint.address;
     // Read before the handshake: if the identity changes meanwhile, the connection counts as
@@ -146,10 +168,20 @@ async fn open(
         (Purpose::Http, None) => Watch::Endpoint,
     };
     let stream = tcp(address, watch).await?;
+    if let Some(keepalive) = &cluster.connections.keepalive {
+        let probing = Socket::probe(&stream, keepalive);
+        probing.map_err(|source| ConnectError::Connect {
+            address: address.clone(),
+            source,
+        })?;
+    }
+    let opened = Instant::now();
     let Some(with) = &endpoint.tls else {
         let origin = Origin {
             principal: None,
             generation: 0,
+            opened,
+            permit,
         };
         return Ok((Socket::Plain(stream), origin));
     };
@@ -158,6 +190,8 @@ async fn open(
     let origin = Origin {
         principal,
         generation,
+        opened,
+        permit,
     };
     Ok((Socket::Tls(Box::new(stream)), origin))
 }

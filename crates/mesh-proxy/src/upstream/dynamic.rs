@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use http::uri::Authority;
 
-use super::{ClusterState, EndpointState};
+use super::EndpointState;
 use crate::fail::{Fail, Flag};
 use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
 
@@ -78,7 +78,8 @@ impl Dynamic {
     pub(crate) fn sweep(&self, worker: usize, now: Instant, generation: u64) {
         for (cluster, _) in self.hosts(worker).clusters.values() {
             for endpoint in &cluster.endpoints {
-                endpoint.state.sweep(worker, now, generation);
+                let terms = &cluster.connections;
+                endpoint.state.sweep(worker, terms, now, generation);
             }
         }
     }
@@ -98,11 +99,16 @@ impl Dynamic {
             address,
             workload: Arc::default(),
             tls: self.tls.clone(),
+            weight: 1,
+            health: Arc::default(),
             state: Arc::new(EndpointState::new(workers)),
         };
         Cluster {
             endpoints: vec![Arc::new(endpoint)],
-            state: Arc::new(ClusterState::new(workers)),
+            tiers: Vec::new(),
+            is_flat: true,
+            // There is nobody else to go to.
+            outlier: None,
             dynamic: None,
             ..cluster.clone()
         }

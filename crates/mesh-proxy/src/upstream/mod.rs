@@ -10,29 +10,48 @@
 
 pub(crate) mod balance;
 mod body;
+pub mod breaker;
 mod connect;
 mod dynamic;
 mod keep;
+pub mod outlier;
 mod pool;
+#[cfg(test)]
+pub(crate) mod samples;
 mod send;
+pub mod table;
 mod tap;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) use body::{Inflow, Meter, Outgoing};
-pub(crate) use connect::connect_session;
+pub(crate) use connect::{ConnectError, connect_session};
 pub use dynamic::Dynamic;
 pub(crate) use pool::Lease;
 pub(crate) use send::{Call, Keep, Kind, send};
 
+use breaker::Permit;
 use pool::Pool;
+use tokio::sync::Notify;
+
+use crate::snapshot::Connections;
 
 /// Live state of a cluster.
 #[derive(Debug)]
 pub struct ClusterState {
     lanes: Box<[ClusterLane]>,
+    /// What there is at once, counted only against limits.
+    usage: breaker::Usage,
+    /// Endpoints that are left alone at the moment.
+    ejected: AtomicU32,
+    /// How often one was.
+    ejections: AtomicU64,
+    /// Held while an ejection is decided on.
+    ejecting: Mutex<()>,
+    /// When ejections were looked at last.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// One worker's share of a cluster's state.
@@ -49,7 +68,24 @@ impl ClusterState {
     pub fn new(workers: usize) -> Self {
         Self {
             lanes: (0..workers).map(|_| ClusterLane::default()).collect(),
+            usage: breaker::Usage::default(),
+            ejected: AtomicU32::new(0),
+            ejections: AtomicU64::new(0),
+            ejecting: Mutex::default(),
+            swept: Mutex::default(),
         }
+    }
+
+    /// Endpoints that are left alone at the moment for their errors.
+    #[must_use]
+    pub fn ejected(&self) -> u32 {
+        self.ejected.load(Relaxed)
+    }
+
+    /// How often an endpoint was ejected for its errors, since the cluster is known.
+    #[must_use]
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
     }
 
     /// The next turn of the round robin at this worker.
@@ -72,6 +108,10 @@ struct Lane {
     active: AtomicU32,
     /// Connections. The lock is the worker's own and never contended but by the admin page.
     pool: Mutex<Pool>,
+    /// Requests that wait because the cluster has as many connections as it may.
+    queued: AtomicU32,
+    /// Rings when one of them may try again.
+    freed: Notify,
 }
 
 impl EndpointState {
@@ -104,8 +144,8 @@ impl EndpointState {
     }
 
     /// Closes what has been idle at this worker for too long, or shows an older identity than this.
-    pub(crate) fn sweep(&self, worker: usize, now: Instant, generation: u64) {
-        self.pool(worker).sweep(now, generation);
+    pub(crate) fn sweep(&self, worker: usize, terms: &Connections, now: Instant, generation: u64) {
+        self.pool(worker).sweep(terms, now, generation);
     }
 
     fn pool(&self, worker: usize) -> MutexGuard<'_, Pool> {
@@ -119,6 +159,8 @@ impl EndpointState {
 pub(crate) struct Active {
     state: Arc<EndpointState>,
     worker: usize,
+    /// What it takes of the cluster's limits.
+    permit: Permit,
 }
 
 impl Active {
@@ -127,12 +169,24 @@ impl Active {
         Self {
             state: state.clone(),
             worker,
+            permit: Permit::FREE,
         }
+    }
+
+    /// The same, with what it takes of the cluster's limits.
+    pub(crate) fn with(self, permit: Permit) -> Self {
+        let mut this = self;
+        this.permit = permit;
+        this
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.state.lanes[self.worker].active.fetch_sub(1, Relaxed);
+        let lane = &self.state.lanes[self.worker];
+        lane.active.fetch_sub(1, Relaxed);
+        if lane.queued.load(Relaxed) > 0 {
+            lane.freed.notify_one();
+        }
     }
 }

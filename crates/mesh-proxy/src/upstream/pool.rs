@@ -8,6 +8,7 @@
 //! A connection that shows an identity which has been renewed meanwhile is not used again; what is
 //! under way on it ends in peace.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::{http1, http2};
 use tokio::sync::oneshot;
 
+use super::breaker::{self, Overflow, Permit, Resource};
 use super::connect::{ConnectError, Fresh, Origin, Sender, connect};
 use super::{Active, EndpointState, Outgoing};
-use crate::snapshot::{Cluster, Endpoint};
+use crate::snapshot::{Cluster, Connections, Endpoint};
 use crate::worker::Worker;
 
 /// Idle HTTP/1 connections older than this are closed. Application servers close theirs after 5
@@ -83,6 +85,8 @@ struct Idle {
     sender: http1::SendRequest<Outgoing>,
     origin: Arc<Origin>,
     since: Instant,
+    /// Requests that it has carried.
+    carried: u32,
 }
 
 #[derive(Debug)]
@@ -90,20 +94,29 @@ struct Shared {
     sender: http2::SendRequest<Outgoing>,
     origin: Arc<Origin>,
     streams: Arc<AtomicU32>,
+    /// Requests that it has carried.
+    carried: u32,
     /// When the sweep first found it without requests.
     idle_since: Option<Instant>,
 }
 
 /// What a request finds in the pool.
 enum Found {
-    Ready(Link, Arc<Origin>),
+    Ready {
+        link: Link,
+        origin: Arc<Origin>,
+        /// Requests that the connection has carried before.
+        carried: u32,
+    },
     /// The request opens a connection of its own.
-    Dial,
-    /// The request waits for a shared dial, which it has to start if `lead`.
+    Dial(Permit),
+    /// The request waits for a shared dial, which it has to start if it has the permit for it.
     Wait {
         dialed: oneshot::Receiver<Dialed>,
-        lead: bool,
+        lead: Option<Permit>,
     },
+    /// There may be no more connections: the request waits until one of those there are is free.
+    Full,
 }
 
 impl Pool {
@@ -113,12 +126,17 @@ impl Pool {
 
     /// Closes what is closed anyway, too old, idle for too long, or shows an identity that is not
     /// the current one.
-    pub(super) fn sweep(&mut self, now: Instant, generation: u64) {
+    pub(super) fn sweep(&mut self, terms: &Connections, now: Instant, generation: u64) {
         let age = |since: Instant| now.saturating_duration_since(since);
+        let (http1_idle, http2_idle) =
+            (idle_limit(terms, HTTP1_IDLE), idle_limit(terms, HTTP2_IDLE));
         let outdated =
             |origin: &Origin| origin.principal.is_some() && origin.generation != generation;
         self.idle.retain(|idle| {
-            !idle.sender.is_closed() && age(idle.since) < HTTP1_IDLE && !outdated(&idle.origin)
+            !idle.sender.is_closed()
+                && age(idle.since) < http1_idle
+                && !outdated(&idle.origin)
+                && !idle.origin.is_older_than(terms.age, now)
         });
         self.shared.retain_mut(|shared| {
             if shared.streams.load(Relaxed) > 0 {
@@ -127,38 +145,70 @@ impl Pool {
                 shared.idle_since.get_or_insert(now);
             }
             let idle = shared.idle_since.map_or(Duration::ZERO, age);
-            !shared.sender.is_closed() && idle < HTTP2_IDLE && !outdated(&shared.origin)
+            !shared.sender.is_closed()
+                && idle < http2_idle
+                && !outdated(&shared.origin)
+                && !shared.origin.is_older_than(terms.age, now)
         });
     }
 
-    fn find(&mut self, plain: Option<Protocol>, generation: u64, now: Instant) -> Found {
+    fn find(
+        &mut self,
+        cluster: &Cluster,
+        in_use: u32,
+        plain: Option<Protocol>,
+        generation: u64,
+    ) -> Found {
+        let (terms, now) = (&cluster.connections, Instant::now());
         let speaks = plain.or(self.speaks);
         if speaks != Some(Protocol::Http2)
-            && let Some(idle) = self.take_idle(generation, now)
+            && let Some(idle) = self.take_idle(terms, generation, now)
         {
-            return Found::Ready(Link::Http1(Some(idle.sender)), idle.origin);
+            return Found::Ready {
+                link: Link::Http1(Some(idle.sender)),
+                origin: idle.origin,
+                carried: idle.carried,
+            };
         }
+        // As in Envoy, an endpoint without any connection may have one in any case.
+        let has_one = in_use > 1 || self.len() > 0;
+        let permit = || match breaker::permit(cluster, Resource::Connection) {
+            Ok(permit) => Some(permit),
+            Err(_) if has_one => None,
+            Err(_) => Some(Permit::FREE),
+        };
         if speaks == Some(Protocol::Http1) {
-            return Found::Dial;
+            return permit().map_or(Found::Full, Found::Dial);
         }
-        if let Some(found) = self.share(generation) {
+        if let Some(found) = self.share(terms, generation, now) {
             return found;
         }
+        let lead = match self.dialing {
+            true => None,
+            false => match permit() {
+                Some(permit) => Some(permit),
+                None => return Found::Full,
+            },
+        };
         let (waiting, dialed) = oneshot::channel();
         self.waiting.push(waiting);
-        let lead = !std::mem::replace(&mut self.dialing, true);
+        self.dialing = true;
         Found::Wait { dialed, lead }
     }
 
     /// The youngest idle connection; closed and outdated ones on the way to it are dropped.
-    fn take_idle(&mut self, generation: u64, now: Instant) -> Option<Idle> {
+    fn take_idle(&mut self, terms: &Connections, generation: u64, now: Instant) -> Option<Idle> {
+        let limit = idle_limit(terms, HTTP1_IDLE);
         let mut busy = Vec::new();
         let found = loop {
             let Some(idle) = self.idle.pop() else {
                 break None;
             };
             let age = now.saturating_duration_since(idle.since);
-            if idle.sender.is_closed() || idle.origin.generation != generation || age >= HTTP1_IDLE
+            if idle.sender.is_closed()
+                || idle.origin.generation != generation
+                || age >= limit
+                || idle.origin.is_older_than(terms.age, now)
             {
                 continue;
             }
@@ -172,15 +222,26 @@ impl Pool {
         found
     }
 
-    fn share(&mut self, generation: u64) -> Option<Found> {
-        self.shared
-            .retain(|shared| !shared.sender.is_closed() && shared.origin.generation == generation);
-        let free = |shared: &&Shared| shared.streams.load(Relaxed) < STREAMS;
-        let shared = self.shared.iter().find(free)?;
-        Some(Found::Ready(
-            Link::http2(shared.sender.clone(), &shared.streams),
-            shared.origin.clone(),
-        ))
+    fn share(&mut self, terms: &Connections, generation: u64, now: Instant) -> Option<Found> {
+        // Those that leave end with the last request on them.
+        self.shared.retain(|shared| {
+            !shared.sender.is_closed()
+                && shared.origin.generation == generation
+                && !is_used_up(terms, shared.carried)
+                && !shared.origin.is_older_than(terms.age, now)
+        });
+        let streams = match terms.streams {
+            0 => STREAMS,
+            limit => limit.min(STREAMS),
+        };
+        let free = |shared: &&mut Shared| shared.streams.load(Relaxed) < streams;
+        let shared = self.shared.iter_mut().find(free)?;
+        shared.carried = shared.carried.saturating_add(1);
+        Some(Found::Ready {
+            link: Link::http2(shared.sender.clone(), &shared.streams),
+            origin: shared.origin.clone(),
+            carried: shared.carried - 1,
+        })
     }
 
     /// The shared dial is over.
@@ -211,6 +272,7 @@ impl Pool {
                     sender,
                     origin: fresh.origin,
                     since: Instant::now(),
+                    carried: 0,
                 });
             }
             Sender::Http2(sender) => {
@@ -219,6 +281,7 @@ impl Pool {
                     sender,
                     origin: fresh.origin,
                     streams: Arc::default(),
+                    carried: 0,
                     idle_since: None,
                 });
             }
@@ -226,13 +289,33 @@ impl Pool {
     }
 }
 
+/// How long a connection may be idle.
+fn idle_limit(terms: &Connections, usual: Duration) -> Duration {
+    match terms.idle {
+        None => usual,
+        Some(Duration::ZERO) => Duration::MAX,
+        Some(limit) => limit,
+    }
+}
+
+/// Has a connection carried all the requests that it may?
+fn is_used_up(terms: &Connections, carried: u32) -> bool {
+    terms.requests > 0 && carried >= terms.requests
+}
+
 /// The right to send one request over a connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(super) link: Link,
     pub(crate) origin: Arc<Origin>,
-    /// The connection has carried requests before, so its peer may just be closing it.
+    /// The connection was there before, so its peer may just be closing it.
     pub(super) reused: bool,
+    /// It carries no request after this one.
+    last: bool,
+    /// Requests that it will have carried with this one.
+    carried: u32,
+    /// What the request takes of the cluster's limits.
+    pub(super) request: Permit,
     active: Active,
 }
 
@@ -243,7 +326,8 @@ impl Lease {
 
     /// The response has come to its end, so the connection can carry the next request.
     pub(crate) fn give_back(mut self, now: Instant) {
-        if let Link::Http1(sender) = &mut self.link
+        if !self.last
+            && let Link::Http1(sender) = &mut self.link
             && let Some(sender) = sender.take()
             && !sender.is_closed()
         {
@@ -251,6 +335,7 @@ impl Lease {
                 sender,
                 origin: self.origin.clone(),
                 since: now,
+                carried: self.carried,
             });
         }
     }
@@ -289,7 +374,7 @@ impl Drop for Link {
 /// A connection for one request: an idle or shared one, else a new one.
 pub(super) async fn checkout(
     worker: &Arc<Worker>,
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     endpoint: &Arc<Endpoint>,
 ) -> Result<Lease, Arc<ConnectError>> {
     let active = Active::begin(&endpoint.state, worker.id);
@@ -304,28 +389,62 @@ pub(super) async fn checkout(
         Some(_) => 0,
     };
     let mut in_vain = 0;
+    // Taken when the request has to wait for a connection.
+    let mut pending = None;
+    let mut wait = || match &pending {
+        Some(_) => Ok(()),
+        None => {
+            pending = Some(breaker::permit(cluster, Resource::Pending)?);
+            Ok(())
+        }
+    };
+    let lane = &endpoint.state.lanes[worker.id];
+    let queued = Queued::new(&lane.queued);
     loop {
+        let freed = lane.freed.notified();
+        let in_use = endpoint.state.load(worker.id);
         let found = endpoint
             .state
             .pool(worker.id)
-            .find(plain, generation(), Instant::now());
+            .find(cluster, in_use, plain, generation());
         match found {
-            Found::Ready(link, origin) => {
+            Found::Ready {
+                link,
+                origin,
+                carried,
+            } => {
+                let carried = carried.saturating_add(1);
                 return Ok(Lease {
                     link,
                     origin,
                     reused: true,
+                    last: is_used_up(&cluster.connections, carried),
+                    carried,
+                    request: Permit::FREE,
                     active,
                 });
             }
-            Found::Dial => {
-                let fresh =
-                    connect(worker, endpoint, cluster.http2, cluster.connect_timeout).await?;
-                return Ok(own(fresh, &endpoint.state, active));
+            Found::Full => {
+                wait().map_err(overflowed)?;
+                queued.begin();
+                freed.await;
+            }
+            Found::Dial(permit) => {
+                wait().map_err(overflowed)?;
+                let fresh = connect(worker, cluster, endpoint, permit).await?;
+                return Ok(own(fresh, &endpoint.state, active, &cluster.connections));
             }
             Found::Wait { dialed, lead } => {
-                if lead {
-                    dial(worker, cluster, endpoint);
+                if let Err(overflow) = wait() {
+                    if lead.is_some() {
+                        // Nobody else waits for the dial that this one was to start.
+                        let over = Err(overflow.clone().into());
+                        endpoint.state.pool(worker.id).dialed(over);
+                    }
+                    return Err(overflowed(overflow));
+                }
+                if let Some(permit) = lead {
+                    dial(worker, cluster, endpoint, permit);
                 }
                 let dialed = dialed.await;
                 if let Ok(Ok(made)) = &dialed {
@@ -348,17 +467,16 @@ pub(super) async fn checkout(
 }
 
 /// Dials for all who wait, in a task of its own: the request that began it may be given up.
-fn dial(worker: &Arc<Worker>, cluster: &Cluster, endpoint: &Arc<Endpoint>) {
-    let (worker, endpoint) = (worker.clone(), endpoint.clone());
-    let (http2, timeout) = (cluster.http2, cluster.connect_timeout);
+fn dial(worker: &Arc<Worker>, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>, permit: Permit) {
+    let (worker, endpoint, cluster) = (worker.clone(), endpoint.clone(), cluster.clone());
     tokio::spawn(async move {
-        let result = connect(&worker, &endpoint, http2, timeout).await;
+        let result = connect(&worker, &cluster, &endpoint, permit).await;
         endpoint.state.pool(worker.id).dialed(result);
     });
 }
 
 /// A connection that was opened for one request.
-fn own(fresh: Fresh, state: &Arc<EndpointState>, active: Active) -> Lease {
+fn own(fresh: Fresh, state: &Arc<EndpointState>, active: Active, terms: &Connections) -> Lease {
     let link = match fresh.sender {
         Sender::Http1(sender) => Link::Http1(Some(sender)),
         Sender::Http2(sender) => {
@@ -371,6 +489,7 @@ fn own(fresh: Fresh, state: &Arc<EndpointState>, active: Active) -> Lease {
                 sender,
                 origin: fresh.origin.clone(),
                 streams,
+                carried: 1,
                 idle_since: None,
             });
             link
@@ -380,6 +499,42 @@ fn own(fresh: Fresh, state: &Arc<EndpointState>, active: Active) -> Lease {
         link,
         origin: fresh.origin,
         reused: false,
+        last: is_used_up(terms, 1),
+        carried: 1,
+        request: Permit::FREE,
         active,
+    }
+}
+
+fn overflowed(overflow: Overflow) -> Arc<ConnectError> {
+    Arc::new(overflow.into())
+}
+
+/// Counts a request as queued from when it begins to wait until it is dropped.
+struct Queued<'l> {
+    count: &'l AtomicU32,
+    counted: Cell<bool>,
+}
+
+impl<'l> Queued<'l> {
+    fn new(count: &'l AtomicU32) -> Self {
+        Self {
+            count,
+            counted: Cell::new(false),
+        }
+    }
+
+    fn begin(&self) {
+        if !self.counted.replace(true) {
+            self.count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        if self.counted.get() {
+            self.count.fetch_sub(1, Relaxed);
+        }
     }
 }

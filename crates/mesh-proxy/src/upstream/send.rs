@@ -11,6 +11,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
+use super::breaker::{self, Overflow, Permit, Resource};
+use super::connect::ConnectError;
 use super::pool::{Lease, Link, checkout};
 use super::{Meter, Outgoing};
 use crate::fail::{Fail, Flag};
@@ -27,7 +29,7 @@ const MOVES: u32 = 5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) worker: &'a Arc<Worker>,
-    pub(crate) cluster: &'a Cluster,
+    pub(crate) cluster: &'a Arc<Cluster>,
     pub(crate) endpoint: &'a Arc<Endpoint>,
     pub(crate) target: &'a Target,
     /// What a copy of the request is worth.
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
     Refused,
     /// There is no response, or not in time: the request may have had its effect.
     Reset,
+    /// There is too much under way already.
+    Overflow,
     /// The client's request is broken; no endpoint can mend it.
     BadRequest,
 }
@@ -77,11 +81,20 @@ pub(crate) async fn send(
     mut deadline: Option<Deadline>,
 ) -> Result<Sent, Box<Failed>> {
     let mut moves = 0;
+    let mut permit = match breaker::permit(call.cluster, Resource::Request) {
+        Ok(permit) => permit,
+        Err(overflow) => return Err(overflowed(&overflow)),
+    };
     loop {
         let mut lease = match checkout(call.worker, call.cluster, call.endpoint).await {
             Ok(lease) => lease,
-            Err(error) => return Err(unsent(request, error.to_string())),
+            Err(error) => match &*error {
+                ConnectError::Overflow(overflow) => return Err(overflowed(overflow)),
+                error => return Err(unsent(request, error.to_string())),
+            },
         };
+        // The response keeps it until its end.
+        lease.request = std::mem::replace(&mut permit, Permit::FREE);
         translate::request(
             &mut request,
             call.target,
@@ -108,6 +121,7 @@ pub(crate) async fn send(
         };
         if let Some(unsent_request) = error.take_message() {
             request = unsent_request;
+            permit = std::mem::replace(&mut lease.request, Permit::FREE);
             moves += 1;
             if lease.reused && moves < MOVES {
                 continue;
@@ -138,6 +152,15 @@ async fn try_send(
         }
         Link::Http2 { sender, .. } => sender.try_send_request(request).await,
     }
+}
+
+/// What is too much is not tried again: that would be even more.
+fn overflowed(overflow: &Overflow) -> Box<Failed> {
+    Box::new(Failed {
+        kind: Kind::Overflow,
+        request: None,
+        fail: Fail::new(Flag::Overflow, overflow.to_string()),
+    })
 }
 
 fn unsent(request: Request<Outgoing>, cause: String) -> Box<Failed> {

@@ -9,9 +9,9 @@ use mesh_identity::testing::Authority;
 use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
-    Action, Balance, Cluster, Direction, Endpoint, Filter, FilterChain, FilterChains, Forward,
-    Http, Listener, Normalization, PathMatcher, PeerDirectory, Retry, Route, RouteMatcher, Router,
-    ServiceName, Snapshot, Split, TcpProxy, UpstreamTls, VirtualHost,
+    Action, Balance, Cluster, Connections, Direction, Endpoint, Filter, FilterChain, FilterChains,
+    Forward, Http, Listener, Normalization, PathMatcher, PeerDirectory, Retry, Route, RouteMatcher,
+    Router, ServiceName, Snapshot, Split, TcpProxy, UpstreamTls, VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::upstream::{ClusterState, EndpointState};
@@ -290,7 +290,14 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Arc<Endpoint>>) -> Cluster {
             namespace: "default".into(),
         }),
         endpoints,
+        tiers: Vec::new(),
+        is_flat: true,
         balance: Balance::RoundRobin,
+        warmup: None,
+        panic_percent: 0,
+        outlier: None,
+        limits: None,
+        connections: Connections::default(),
         http2: false,
         connect_timeout: Duration::from_secs(5),
         state: Arc::new(ClusterState::new(2)),
@@ -304,6 +311,8 @@ pub(crate) fn endpoint(address: SocketAddr, version: &str) -> Arc<Endpoint> {
         address: address.to_string().into(),
         workload: workload("web", version),
         tls: None,
+        weight: 1,
+        health: Arc::default(),
         state: Arc::new(EndpointState::new(2)),
     })
 }
@@ -322,6 +331,8 @@ pub(crate) fn mesh_endpoint(
             config: tls::client_config(identity, peers, &[b"h2", b"http/1.1"]),
             sni: name.to_owned().try_into().expect("a server name"),
         }),
+        weight: 1,
+        health: Arc::default(),
         state: Arc::new(EndpointState::new(2)),
     })
 }

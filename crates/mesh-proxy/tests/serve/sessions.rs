@@ -206,6 +206,8 @@ pub(crate) fn outbound(identity: &Arc<Identity>, server: &Proxy) -> Setup {
             config: tls::client_config(identity, Peers::TrustDomain, &[b"h2"]),
             sni: NAME.try_into().expect("a server name"),
         }),
+        weight: 1,
+        health: Arc::default(),
         state: Arc::new(EndpointState::new(2)),
     };
     Setup::new(1, identity.clone(), Direction::Outbound).pass(vec![Arc::new(endpoint)])

@@ -69,9 +69,9 @@ fn destination_rules() {
         Level::Warning,
         "DestinationRule",
         &[(
-            "{host: a, trafficPolicy: {outlierDetection: {interval: 1s}}}",
-            "spec.trafficPolicy.outlierDetection",
-            "outlierDetection is accepted",
+            "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}",
+            "spec.trafficPolicy.tls",
+            "tls is accepted",
         )],
     );
     spec(

@@ -10,6 +10,7 @@ use mesh_xds::envoy::protobuf::{Duration as Span, UInt32Value};
 use mesh_xds::envoy::types::Percent;
 
 use super::*;
+
 use crate::snapshot::samples::{
     agent, assignment, context, eds_cluster, endpoint as bare, pack, static_cluster, tls_socket,
     upstream_tls, workload,
@@ -151,7 +152,7 @@ fn protocols_are_told_by_the_options() {
     assert_eq!(http2(&old), Ok(true));
 
     let tuned = Http2ProtocolOptions {
-        max_concurrent_streams: Some(UInt32Value { value: 1 }),
+        hpack_table_size: Some(UInt32Value { value: 1 }),
         ..Default::default()
     };
     let field = "typed_extension_protocol_options.explicit_http_config.http2_protocol_options";
@@ -198,7 +199,7 @@ fn the_service_is_named_by_metadata_or_by_the_cluster() {
 }
 
 #[test]
-fn limits_that_are_none_are_accepted() {
+fn limits_are_read_and_the_largest_is_none() {
     use pb::circuit_breakers::Thresholds;
     let max = |value| Some(UInt32Value { value });
     let breakers = |thresholds| {
@@ -211,7 +212,7 @@ fn limits_that_are_none_are_accepted() {
             healthy_panic_threshold: Some(Percent { value: 0.0 }),
             ..Default::default()
         });
-        read(&message).map(|_| ())
+        read(&message).map(|spec| spec.limits)
     };
     assert_eq!(
         breakers(Thresholds {
@@ -220,14 +221,25 @@ fn limits_that_are_none_are_accepted() {
             track_remaining: true,
             ..Default::default()
         }),
-        Ok(())
+        Ok(None)
     );
-    let error = breakers(Thresholds {
+    let hundred = breakers(Thresholds {
         max_requests: max(100),
         ..Default::default()
-    })
-    .unwrap_err();
-    assert_eq!(error.field, "circuit_breakers.thresholds[0].max_requests");
+    });
+    let expected = Limits {
+        requests: 100,
+        ..Limits::NONE
+    };
+    assert_eq!(hundred, Ok(Some(expected)));
+    let pools = breakers(Thresholds {
+        max_connection_pools: max(1),
+        ..Default::default()
+    });
+    assert_eq!(
+        pools.unwrap_err().field,
+        "circuit_breakers.thresholds[0].max_connection_pools"
+    );
 }
 
 #[test]
@@ -254,12 +266,12 @@ fn what_is_not_supported_is_refused_by_name() {
         "eds_cluster_config.eds_config"
     );
     assert_eq!(
-        refused(|m| m.lb_policy = LbPolicy::RingHash as i32),
+        refused(|m| m.lb_policy = LbPolicy::LoadBalancingPolicyConfig as i32),
         "lb_policy"
     );
     assert_eq!(
         refused(|m| m.outlier_detection = Some(Default::default())),
-        "outlier_detection"
+        "outlier_detection.enforcing_success_rate"
     );
     assert_eq!(
         refused(|m| m.health_checks.push(Default::default())),
@@ -274,9 +286,9 @@ fn what_is_not_supported_is_refused_by_name() {
     );
     assert_eq!(
         refused(|m| {
-            let half = Percent { value: 50.0 };
+            let too_much = Percent { value: 150.0 };
             m.common_lb_config = Some(CommonLbConfig {
-                healthy_panic_threshold: Some(half),
+                healthy_panic_threshold: Some(too_much),
                 ..Default::default()
             });
         }),

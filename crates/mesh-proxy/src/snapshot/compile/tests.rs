@@ -62,7 +62,7 @@ fn one_bad_resource_leaves_the_others_and_its_last_good_version() {
     };
     assert_eq!(rejection.name, "a");
     assert!(
-        rejection.reason.starts_with("outlier_detection: "),
+        rejection.reason.starts_with("outlier_detection."),
         "{}",
         rejection.reason
     );
