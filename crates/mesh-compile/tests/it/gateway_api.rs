@@ -1,7 +1,10 @@
 //! The Gateway API at gateways: attachment, hosts, precedence, grants, and what users are told.
 
+use std::path::Path;
+
 use mesh_compile::GatewayApiStatuses;
-use mesh_config::{Config, Kind};
+use mesh_config::{Config, Kind, parse_each};
+use serde_json::Value;
 
 use super::summary::routes;
 use super::support::{config, gateway_of, service};
@@ -246,4 +249,77 @@ fn a_listener_in_the_way_of_another_is_told() {
         conditions(&none, "Gateway", "gw")[0],
         "Accepted=False/ListenersNotValid"
     );
+}
+
+/// Conditions that the conformance suite waits for and that do not come about here, with the reason.
+const OTHERWISE: &[(&str, &str)] = &[];
+
+/// The suite's cases are beside the project; without them there is nothing to hold against it.
+#[test]
+fn conditions_are_those_that_the_conformance_suite_waits_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/gateway-api");
+    let Ok(tests) = std::fs::read_to_string(root.join("tests.public.json")) else {
+        return;
+    };
+    let tests: Value = serde_json::from_str(&tests).expect("JSON");
+    let read = |path: &str| {
+        std::fs::read_to_string(root.join(path))
+            .expect("a manifest")
+            .replace("{GATEWAY_CLASS_NAME}", "istio")
+    };
+    let base = read("manifests/base/manifests.yaml");
+    let mut missing = Vec::new();
+    let mut met = 0;
+    for test in tests["tests"].as_array().expect("tests") {
+        let wanted = test["expected_conditions"].as_array().expect("conditions");
+        let own = test["manifests"].as_array().expect("manifests").iter();
+        let own: Vec<String> = own
+            .map(|path| read(path.as_str().expect("a path")))
+            .collect();
+        let parsed = parse_each(
+            Path::new("corpus"),
+            &format!("{base}\n---\n{}", own.join("\n---\n")),
+            "default",
+        );
+        let config: Config = parsed
+            .into_iter()
+            .flatten()
+            .map(|parsed| parsed.object)
+            .collect();
+        let statuses = GatewayApiStatuses::of(&config);
+        let told: Vec<&Value> = config
+            .iter()
+            .filter_map(|object| statuses.get(&object.key()))
+            .flat_map(|status| {
+                let parents = status["parents"].as_array().into_iter().flatten();
+                let listeners = status["listeners"].as_array().into_iter().flatten();
+                std::iter::once(status).chain(parents).chain(listeners)
+            })
+            .flat_map(|status| status["conditions"].as_array().into_iter().flatten())
+            .collect();
+        for one in wanted {
+            let reason = one["reason"].as_str().unwrap_or_default();
+            let is_told = told.iter().any(|told| {
+                told["type"] == one["type"]
+                    && told["status"] == one["status"]
+                    && (reason.is_empty() || told["reason"] == reason)
+            });
+            let id = format!(
+                "{} {}={}/{reason}",
+                test["test"], one["type"], one["status"]
+            )
+            .replace('"', "");
+            if is_told {
+                met += 1;
+            } else if !missing.contains(&id) {
+                missing.push(id);
+            }
+        }
+    }
+    let listed: Vec<&str> = OTHERWISE.iter().map(|(id, _)| *id).collect();
+    println!(
+        "{met} conditions as the suite waits for them, {} otherwise",
+        missing.len()
+    );
+    assert_eq!(missing, listed);
 }
