@@ -252,7 +252,36 @@ fn a_listener_in_the_way_of_another_is_told() {
 }
 
 /// Conditions that the conformance suite waits for and that do not come about here, with the reason.
-const OTHERWISE: &[(&str, &str)] = &[];
+const OTHERWISE: &[(&str, &str)] = &[
+    (
+        "BackendTLSPolicyConflictResolution Accepted=False/Conflicted",
+        "BackendTLSPolicy is not acted on",
+    ),
+    (
+        "BackendTLSPolicy Accepted=False/NoValidCACertificate",
+        "BackendTLSPolicy is not acted on",
+    ),
+    (
+        "BackendTLSPolicy ResolvedRefs=False/InvalidCACertificateRef",
+        "BackendTLSPolicy is not acted on",
+    ),
+    (
+        "GatewayInvalidTLSBackendConfiguration ResolvedRefs=False/$tc.resolveRefsReason",
+        "the reason is an expression of Go",
+    ),
+    (
+        "GatewayStaticAddresses Accepted=False/UnsupportedAddress",
+        "its manifest has placeholders and does not apply",
+    ),
+    (
+        "GatewayStaticAddresses Programmed=False/AddressNotUsable",
+        "its manifest has placeholders and does not apply",
+    ),
+    (
+        "UDPRouteReferenceGrant ResolvedRefs=False/RefNotPermitted",
+        "it comes after the suite has deleted the grant",
+    ),
+];
 
 /// The suite's cases are beside the project; without them there is nothing to hold against it.
 #[test]
