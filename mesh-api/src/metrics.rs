@@ -27,7 +27,7 @@ pub(crate) struct Metrics {
 
 /// A counter for each type of xDS resource.
 #[derive(Clone, Debug)]
-pub(crate) struct PerType([IntCounter; 4]);
+pub(crate) struct PerType([IntCounter; ResourceType::COUNT]);
 
 impl PerType {
     pub(crate) fn of(&self, resource_type: ResourceType) -> &IntCounter {
@@ -46,12 +46,7 @@ impl Metrics {
                 IntCounterVec::new(Opts::new(name, help), &["type"])?,
             )?;
             let of = |kind: ResourceType| counters.with_label_values(&[kind.abbreviation()]);
-            Ok::<_, prometheus::Error>(PerType([
-                of(ResourceType::Cluster),
-                of(ResourceType::Endpoint),
-                of(ResourceType::Listener),
-                of(ResourceType::Route),
-            ]))
+            Ok::<_, prometheus::Error>(PerType(ResourceType::ALL.map(of)))
         };
         let objects = Opts::new(
             "mesh_api_objects",

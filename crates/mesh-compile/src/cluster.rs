@@ -135,6 +135,44 @@ pub(crate) fn outbound(
     Some((message, assignment))
 }
 
+/// The cluster of a service's port or a subset of it for connections that are encrypted already: they go to the
+/// agents of its members as they are, by the server name that is the cluster's own name.
+pub(crate) fn passed_on(
+    mesh: &Mesh,
+    client: &Client,
+    cluster: &ClusterRef,
+) -> Option<(Cluster, Option<ClusterLoadAssignment>)> {
+    let service = mesh.services.get(&cluster.host)?;
+    let port = service.port(cluster.port)?;
+    let subset = cluster.subset.as_deref();
+    let name = names::sni(port.number, subset, &service.host);
+    let root = &mesh.settings.root_namespace;
+    let rule = mesh.destination_rules.choose(client, service, root);
+    let labels = subset
+        .and_then(|subset| rule?.subsets.get(subset))
+        .map(|subset| &subset.labels);
+    let policy = rule.map_or_else(Policy::default, |rule| rule.policy(port.number, subset));
+    let mut endpoints = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        ..assignment(mesh, service, port, labels, (client, &policy))
+    };
+    for locality in &mut endpoints.endpoints {
+        locality.lb_endpoints.retain(takes_mesh_tls);
+    }
+    let mut message = Cluster {
+        name,
+        ..base(&[service], Spoken::Bytes, &policy)
+    };
+    let endpoints = discovery::apply(&mut message, service, endpoints);
+    Some((message, endpoints))
+}
+
+/// Whether an endpoint has an agent.
+fn takes_mesh_tls(endpoint: &LbEndpoint) -> bool {
+    let data = endpoint.metadata.as_ref();
+    data.is_some_and(metadata::has_tls_mode)
+}
+
 /// The cluster of the application beside the proxy: `services` are those whose traffic it takes.
 pub(crate) fn inbound(name: String, app_port: u16, port: &Port, services: &[&Service]) -> Cluster {
     let spoken = match port.protocol {

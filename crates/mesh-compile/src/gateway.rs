@@ -1,10 +1,21 @@
-//! A gateway's resources: listeners for the ports that Gateways open on it, and the hosts behind them.
+//! A gateway's resources: listeners for the addresses that Gateways open on it, and the hosts behind them.
+//!
+//! Which servers go together is settled by [`mesh_config::servers`]. In plain text all servers of a port share one
+//! filter chain and its routes; behind TLS each server has its own, chosen by server name. `gateway/tls.rs` says
+//! how TLS is terminated, `gateway/secrets.rs` what with.
+
+mod layer4;
+pub(crate) mod secrets;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_config::Config;
-use mesh_config::model::GatewayServer;
+use mesh_config::model::{GatewayServer, ServerProtocol, ServerTls, ServerTlsMode};
+use mesh_config::servers::{self, Opened, ServerAddress, ServerRef};
+use mesh_config::{Config, servers::bare_host};
 use mesh_xds::envoy::core::TrafficDirection;
+use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch};
+use mesh_xds::envoy::route::virtual_host::TlsRequirementType;
 use mesh_xds::envoy::route::{Route, RouteConfiguration, VirtualHost};
 use mesh_xds::node::NodeMetadata;
 use mesh_xds::{ResourceSet, names};
@@ -12,19 +23,20 @@ use mesh_xds::{ResourceSet, names};
 use crate::client::Client;
 use crate::cluster;
 use crate::host::{intersection, specificity};
-use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
+use crate::listener::{
+    Callers, http_chain, listener, rds, route_configuration, tcp_chain_to, tls_inspector,
+};
 use crate::mesh::Mesh;
 use crate::route::{Router, catch_all_last};
 use crate::virtual_service::VirtualService;
 use crate::workload::{Labels, has_labels};
 
-/// Protocols in which a server is served so far.
-const SERVED: [&str; 3] = ["HTTP", "HTTP2", "GRPC"];
-
 /// A Gateway by the name to which VirtualServices bind.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     namespace: String,
+    /// Without its namespace.
+    own_name: String,
     /// `namespace/name`
     name: String,
     selector: Labels,
@@ -37,6 +49,7 @@ pub(crate) fn build(config: &Config) -> Vec<Gateway> {
         .gateways()
         .map(|(object, spec)| Gateway {
             namespace: object.metadata.namespace.clone(),
+            own_name: object.metadata.name.clone(),
             name: format!("{}/{}", object.metadata.namespace, object.metadata.name),
             selector: spec.selector.clone(),
             servers: spec.servers.clone(),
@@ -48,60 +61,187 @@ pub(crate) fn build(config: &Config) -> Vec<Gateway> {
 pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata) -> ResourceSet {
     let own = mesh.workloads.of_node(node);
     let client = Client::new(mesh, node, &own.labels);
-    let mut set = ResourceSet::new();
-    let mut router = Router::new(mesh, &client);
-    for (port, servers) in ports(mesh, &own.labels) {
-        let routes = names::gateway_routes(port);
-        let mut opened = listener(
-            names::gateway_listener(port),
-            ("0.0.0.0", port),
+    let selects = |gateway: &&Gateway| has_labels(&own.labels, &gateway.selector);
+    let gateways: Vec<&Gateway> = mesh.gateways.iter().filter(selects).collect();
+    let merged = servers::merge(gateways.iter().map(|gateway| gateway.servers.as_slice()));
+    let mut edge = Edge {
+        mesh,
+        client: &client,
+        gateways,
+        router: Router::new(mesh, &client),
+        set: ResourceSet::new(),
+        passed_on: BTreeSet::new(),
+    };
+    for (address, opened) in &merged.opened {
+        let chains = match opened {
+            Opened::Http(servers) => vec![edge.plain(address, servers)],
+            Opened::Tcp(server) => edge.tcp(server).into_iter().collect(),
+            Opened::Tls(servers) => edge.tls(address, servers),
+        };
+        // A listener without chains would only take connections in order to close them.
+        if chains.is_empty() {
+            continue;
+        }
+        let ip = address.bind.as_deref().unwrap_or("0.0.0.0");
+        let mut message = listener(
+            names::gateway_listener(address.bind.as_deref(), address.port),
+            (ip, address.port),
             TrafficDirection::Outbound,
             &own.workload,
         );
-        opened.filter_chains = vec![http_chain(
-            &routes,
-            &names::gateway_listener(port),
-            rds(&routes),
-            Callers::Strangers,
-            &mesh.settings.mesh,
-        )];
-        set.insert(&opened);
-        set.insert(&RouteConfiguration {
-            ignore_port_in_host_matching: true,
-            ..route_configuration(&routes, virtual_hosts(mesh, &mut router, port, &servers))
-        });
+        if matches!(opened, Opened::Tls(_)) {
+            message.listener_filters = vec![tls_inspector()];
+        }
+        message.filter_chains = chains;
+        edge.set.insert(&message);
     }
-    for reference in &router.clusters {
-        if let Some((cluster, endpoints)) = cluster::outbound(mesh, &client, reference) {
+    edge.finish()
+}
+
+/// A gateway's resources while they are put together.
+struct Edge<'a> {
+    mesh: &'a Mesh,
+    client: &'a Client,
+    /// Those that select this workload, oldest first.
+    gateways: Vec<&'a Gateway>,
+    router: Router<'a>,
+    set: ResourceSet,
+    /// Clusters whose TLS is that of the clients.
+    passed_on: BTreeSet<crate::route::ClusterRef>,
+}
+
+impl<'a> Edge<'a> {
+    fn finish(self) -> ResourceSet {
+        let Self {
+            mesh,
+            client,
+            router,
+            mut set,
+            passed_on,
+            ..
+        } = self;
+        let services = (router.clusters.iter())
+            .filter_map(|reference| cluster::outbound(mesh, client, reference));
+        let passed_on =
+            (passed_on.iter()).filter_map(|reference| cluster::passed_on(mesh, client, reference));
+        for (cluster, endpoints) in services.chain(passed_on) {
             set.insert(&cluster);
             if let Some(endpoints) = endpoints {
                 set.insert(&endpoints);
             }
         }
+        set
     }
-    set
-}
 
-/// The servers of each port that this workload opens. The oldest server of a port decides what the port is: one
-/// in a protocol that does not mix with it is passed over, and a port that is not HTTP is not opened at all.
-fn ports<'a>(
-    mesh: &'a Mesh,
-    labels: &Labels,
-) -> BTreeMap<u16, Vec<(&'a Gateway, &'a GatewayServer)>> {
-    let mut ports: BTreeMap<u16, Vec<_>> = BTreeMap::new();
-    let mut others = BTreeSet::new();
-    let selects = |gateway: &&Gateway| has_labels(labels, &gateway.selector);
-    for gateway in mesh.gateways.iter().filter(selects) {
-        for server in &gateway.servers {
-            let port = server.port.number;
-            if !SERVED.contains(&server.port.protocol.as_str()) {
-                others.extend((!ports.contains_key(&port)).then_some(port));
-            } else if !others.contains(&port) {
-                ports.entry(port).or_default().push((gateway, server));
+    fn gateway(&self, server: &ServerRef<'_>) -> &'a Gateway {
+        self.gateways[server.gateway]
+    }
+
+    /// Requests in plain text, for all servers of the address together.
+    fn plain(&mut self, address: &ServerAddress, servers: &[ServerRef<'_>]) -> FilterChain {
+        let bind = address.bind.as_deref();
+        let routes = names::gateway_routes(bind, address.port);
+        self.requests(&routes, address.port, servers);
+        let stat_prefix = names::gateway_listener(bind, address.port);
+        let spelling = &self.mesh.settings.mesh;
+        http_chain(
+            &routes,
+            &stat_prefix,
+            rds(&routes),
+            Callers::Clients,
+            spelling,
+        )
+    }
+
+    /// The route configuration of some servers.
+    fn requests(&mut self, name: &str, port: u16, servers: &[ServerRef<'_>]) {
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|server| (self.gateway(server), server.server))
+            .collect();
+        self.router.tls = servers
+            .iter()
+            .any(|(_, server)| server.port.protocol == ServerProtocol::Https);
+        let hosts = virtual_hosts(self.mesh, &mut self.router, port, &servers);
+        self.set.insert(&RouteConfiguration {
+            ignore_port_in_host_matching: true,
+            ..route_configuration(name, hosts)
+        });
+    }
+
+    /// A chain for each server behind TLS, or for each `tls` route where it is not terminated.
+    fn tls(&mut self, address: &ServerAddress, servers: &[ServerRef<'_>]) -> Vec<FilterChain> {
+        let mut chains = Vec::new();
+        let mut taken = BTreeSet::new();
+        for server in servers {
+            let Some(tls) = &server.server.tls else {
+                continue;
+            };
+            for (mut chain, names) in self.chains(address, server, tls) {
+                // Envoy takes no two chains for the same name; the older one keeps it.
+                let names: Vec<String> = names
+                    .into_iter()
+                    .filter(|name| taken.insert(name.clone()))
+                    .collect();
+                if names.is_empty() {
+                    continue;
+                }
+                chain.filter_chain_match = Some(FilterChainMatch {
+                    transport_protocol: "tls".to_owned(),
+                    // Whatever is asked for, if `*` is among them.
+                    server_names: match names.iter().any(|name| name == "*") {
+                        true => Vec::new(),
+                        false => names,
+                    },
+                    ..FilterChainMatch::default()
+                });
+                chains.push(chain);
+            }
+        }
+        chains
+    }
+
+    /// The chains of a server behind TLS, each with the server names that it is for.
+    fn chains(
+        &mut self,
+        address: &ServerAddress,
+        server: &ServerRef<'_>,
+        tls: &ServerTls,
+    ) -> Vec<(FilterChain, Vec<String>)> {
+        let port = address.port;
+        let hosts = || {
+            let hosts = server.server.hosts.iter();
+            hosts.map(|host| bare_host(host).to_owned()).collect()
+        };
+        match (tls.mode, server.server.port.protocol) {
+            (ServerTlsMode::AutoPassthrough, _) => self.auto_passthrough(server),
+            (ServerTlsMode::Passthrough, _) => self.passthrough(server),
+            (_, ServerProtocol::Https) => {
+                let gateway = self.gateway(server);
+                let port_name = (port, server.server.port.name.as_str());
+                let name = names::gateway_tls_routes(
+                    address.bind.as_deref(),
+                    port_name,
+                    &gateway.own_name,
+                    &gateway.namespace,
+                );
+                self.requests(&name, port, std::slice::from_ref(server));
+                let stat_prefix = names::gateway_listener(address.bind.as_deref(), port);
+                let routes = rds(&name);
+                let spelling = &self.mesh.settings.mesh;
+                let mut chain = http_chain(&name, &stat_prefix, routes, Callers::Clients, spelling);
+                chain.transport_socket = Some(self.terminated(tls, &["h2", "http/1.1"]));
+                vec![(chain, hosts())]
+            }
+            _ => {
+                let Some(mut chain) = self.tcp(server) else {
+                    return Vec::new();
+                };
+                chain.transport_socket = Some(self.terminated(tls, &[]));
+                vec![(chain, hosts())]
             }
         }
     }
-    ports
 }
 
 /// The virtual hosts of a port: what server hosts and VirtualService hosts have in common.
@@ -131,18 +271,51 @@ fn virtual_hosts(
             domains.entry(domain).or_default().extend(routes);
         }
     }
+    let redirected = redirected(mesh, router.client, port, servers);
+    for domain in &redirected {
+        domains.entry(domain.clone()).or_default();
+    }
     if domains.is_empty() {
         domains.insert("*".to_owned(), Vec::new());
-        return hosts(domains, |_| "blackhole".to_owned());
+        return hosts(domains, &redirected, |_| "blackhole".to_owned());
     }
-    hosts(domains, |domain| format!("{domain}:{port}"))
+    hosts(domains, &redirected, |domain| format!("{domain}:{port}"))
 }
 
-fn hosts(domains: BTreeMap<String, Vec<Route>>, name: impl Fn(&str) -> String) -> Vec<VirtualHost> {
+/// The hosts whose requests have to be behind TLS: those of servers with `httpsRedirect`, with and without a
+/// VirtualService.
+fn redirected(
+    mesh: &Mesh,
+    client: &Client,
+    port: u16,
+    servers: &[(&Gateway, &GatewayServer)],
+) -> BTreeSet<String> {
+    let redirects = |(_, server): &&(&Gateway, &GatewayServer)| {
+        server.tls.as_ref().is_some_and(|tls| tls.https_redirect)
+    };
+    let mut all = BTreeSet::new();
+    for server in servers.iter().filter(redirects) {
+        all.extend(server.1.hosts.iter().map(|host| bare_host(host).to_owned()));
+        let bound = bound(mesh, client, port, std::slice::from_ref(server)).into_values();
+        let bindings = bound.flat_map(|(_, bindings)| bindings);
+        all.extend(bindings.flat_map(|binding| binding.domains));
+    }
+    all
+}
+
+fn hosts(
+    domains: BTreeMap<String, Vec<Route>>,
+    redirected: &BTreeSet<String>,
+    name: impl Fn(&str) -> String,
+) -> Vec<VirtualHost> {
     let mut hosts: Vec<_> = domains
         .into_iter()
         .map(|(domain, routes)| VirtualHost {
             name: name(&domain),
+            require_tls: match redirected.contains(&domain) {
+                true => TlsRequirementType::All as i32,
+                false => TlsRequirementType::None as i32,
+            },
             domains: vec![domain],
             routes: catch_all_last(routes),
             include_request_attempt_count: true,

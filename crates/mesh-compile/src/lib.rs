@@ -25,6 +25,7 @@ mod route;
 mod service;
 mod sidecar;
 mod sticky;
+mod tcp_route;
 mod tls;
 mod traffic_policy;
 mod view;

@@ -15,7 +15,8 @@ use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig;
 use mesh_xds::envoy::dynamic_forward_proxy::filter::filter_config::ImplementationSpecifier;
 use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
-    PathWithEscapedSlashesAction, RouteSpecifier,
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    SetCurrentClientCertDetails,
 };
 use mesh_xds::envoy::http_connection_manager::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
@@ -42,6 +43,8 @@ pub(crate) enum Callers {
     App,
     /// Outside: what they say about where a request came from is not believed.
     Strangers,
+    /// Strangers at a gateway: the certificates that they prove to have are told to the services behind.
+    Clients,
 }
 
 /// A listener of a workload, without filter chains.
@@ -96,7 +99,7 @@ pub(crate) fn http_chain(
         filters.push(dynamic_forward_proxy());
     }
     filters.extend([fault, cors, router]);
-    let manager = HttpConnectionManager {
+    let mut manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
         http_filters: filters,
@@ -113,9 +116,21 @@ pub(crate) fn http_chain(
             }
             _ => 0,
         },
-        use_remote_address: (callers == Callers::Strangers).then_some(BoolValue { value: true }),
+        use_remote_address: matches!(callers, Callers::Strangers | Callers::Clients)
+            .then_some(BoolValue { value: true }),
         ..HttpConnectionManager::default()
     };
+    if callers == Callers::Clients {
+        // As Istio's gateways do.
+        manager.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet as i32;
+        manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
+            subject: Some(BoolValue { value: true }),
+            cert: true,
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        });
+    }
     chain(
         name,
         "envoy.filters.network.http_connection_manager",
@@ -147,9 +162,18 @@ pub(crate) fn dns_cache() -> DnsCacheConfig {
 
 /// A chain that passes the bytes of every connection on to a cluster.
 pub(crate) fn tcp_chain(name: &str, cluster: &str) -> FilterChain {
+    tcp_chain_to(name, ClusterSpecifier::Cluster(cluster.to_owned()))
+}
+
+/// A chain that passes the bytes of every connection on to one of several clusters.
+pub(crate) fn tcp_chain_to(name: &str, to: ClusterSpecifier) -> FilterChain {
+    let stat_prefix = match &to {
+        ClusterSpecifier::Cluster(cluster) => cluster.clone(),
+        ClusterSpecifier::WeightedClusters(_) => name.to_owned(),
+    };
     let proxy = TcpProxy {
-        stat_prefix: cluster.to_owned(),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        stat_prefix,
+        cluster_specifier: Some(to),
         ..TcpProxy::default()
     };
     chain(name, "envoy.filters.network.tcp_proxy", pack(&proxy))

@@ -16,6 +16,8 @@ use crate::{Instance, Settings, gateway, gateway_api};
 #[derive(Debug)]
 pub(crate) struct Mesh {
     pub(crate) settings: Settings,
+    /// What the user wrote, for what needs no index.
+    pub(crate) config: Config,
     /// By host.
     pub(crate) services: BTreeMap<String, Service>,
     /// Hosts by namespace.
@@ -79,6 +81,7 @@ impl Mesh {
             client_labels,
             sidecars,
             settings: settings.clone(),
+            config: config.clone(),
             services,
             services_of,
             addresses,

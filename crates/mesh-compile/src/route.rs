@@ -215,11 +215,26 @@ impl<'a> Router<'a> {
         destination: &HttpDestination,
         listener_port: u16,
     ) -> String {
-        let host = resolve_host(&destination.host, namespace);
+        let parts = (
+            destination.host.as_str(),
+            destination.subset.as_deref(),
+            destination.port,
+        );
+        self.target(namespace, parts, listener_port)
+    }
+
+    /// The name of the cluster for a host, a subset and a port as a rule of `namespace` writes them.
+    pub(crate) fn target(
+        &mut self,
+        namespace: &str,
+        (host, subset, port): (&str, Option<&str>, Option<u16>),
+        listener_port: u16,
+    ) -> String {
+        let host = resolve_host(host, namespace);
         let service = self.mesh.services.get(&host);
         let only_port = service.and_then(Service::only_port).map(|port| port.number);
-        let port = destination.port.or(only_port).unwrap_or(listener_port);
-        self.cluster(&host, port, destination.subset.as_deref())
+        let port = port.or(only_port).unwrap_or(listener_port);
+        self.cluster(&host, port, subset)
     }
 
     /// A route may lead to a cluster that does not exist: the proxy answers it with 503 NC.

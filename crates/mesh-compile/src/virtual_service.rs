@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use mesh_config::model::{
-    HttpMatch, HttpRoute, MeshConfig, Metadata, Sticky, VirtualService as Spec,
+    HttpMatch, HttpRoute, MeshConfig, Metadata, Sticky, TcpRoute, TlsRoute, VirtualService as Spec,
 };
 use mesh_config::{Config, SharedObject, delegate, resolve_host};
 
@@ -71,9 +71,14 @@ impl VirtualServices {
                 joined: joined(spec, namespace, mesh, &delegates),
             };
             // The gateways of a match replace those of the whole, so they may be others.
-            let matches = this.http().iter().flat_map(|route| &route.matches);
+            let http = this.http().iter().flat_map(|route| &route.matches);
+            let tls = spec.tls.iter().flat_map(|route| &route.matches);
+            let tcp = spec.tcp.iter().flat_map(|route| &route.matches);
+            let own = (http.map(|entry| &entry.gateways))
+                .chain(tls.map(|entry| &entry.layer4.gateways))
+                .chain(tcp.map(|entry| &entry.gateways));
             let mut bound = this.gateways.clone();
-            bound.extend(matches.flat_map(|entry| bindings(&entry.gateways, namespace)));
+            bound.extend(own.flat_map(|own| bindings(own, namespace)));
             if bound.contains(MESH) {
                 in_mesh.extend(this.hosts.iter().map(|host| (host.clone(), index)));
             }
@@ -143,6 +148,18 @@ impl VirtualService {
         self.object.as_virtual_service()?.sticky.as_ref()
     }
 
+    /// Its routes of TLS that is not terminated.
+    pub(crate) fn tls(&self) -> &[TlsRoute] {
+        let spec = self.object.as_virtual_service();
+        spec.map_or(&[], |spec| &spec.tls)
+    }
+
+    /// Its routes of connections.
+    pub(crate) fn tcp(&self) -> &[TcpRoute] {
+        let spec = self.object.as_virtual_service();
+        spec.map_or(&[], |spec| &spec.tcp)
+    }
+
     /// `VirtualService default/reviews`
     pub(crate) fn title(&self) -> String {
         self.object.key().to_string()
@@ -157,6 +174,15 @@ impl VirtualService {
             let mut binds = matches.map(|entry| self.binds(entry, gateway, client, port));
             always || binds.any(|binds| binds)
         })
+    }
+
+    /// Whether a condition is meant for this gateway, whose own list of gateways replaces that of the whole.
+    pub(crate) fn binds_by(&self, own: &[String], gateway: &str) -> bool {
+        if own.is_empty() {
+            self.binds_whole(gateway)
+        } else {
+            bindings(own, self.namespace()).contains(gateway)
+        }
     }
 
     /// Whether this entry of a route is meant for this client at this gateway and port. Where it names gateways, nobody

@@ -17,6 +17,7 @@ mod parse;
 mod read;
 mod rules;
 pub mod schema;
+pub mod servers;
 mod suggest;
 mod yaml;
 

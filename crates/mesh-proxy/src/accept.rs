@@ -16,7 +16,7 @@ use crate::http::{self, limits};
 use crate::peer::{Hello, Protocol};
 use crate::snapshot::{Filter, Listener};
 use crate::tcp;
-use crate::tls::{self, AcceptError};
+use crate::tls::{self, AcceptError, Stream};
 use crate::wire::{Socket, Watch, Wire};
 use crate::worker::{Greeting, Worker};
 
@@ -155,7 +155,7 @@ async fn connection(
     drop(greeted);
     let (worker, peer) = (worker.clone(), admitted.peer.clone());
     if peer.hello.protocol == Protocol::Tcp {
-        tcp::serve(worker, peer, socket).await;
+        tcp::serve(worker, peer, socket, read).await;
     } else {
         let wire = Wire::new(socket, read, peer.clone());
         http::serve(worker, peer, wire).await;
@@ -179,12 +179,16 @@ async fn greet(
             server_name: accepted.server_name,
             caller: accepted.caller,
             address,
-            tls: true,
+            tls: matches!(accepted.stream, Stream::Terminated(_)),
+            certificate: accepted.certificate,
             principal: accepted.principal.map(|id| worker.intern(id.as_str())),
             proven_until: accepted.proven_until,
             protocol: accepted.protocol,
         };
-        Ok((hello, Socket::Tls(Box::new(accepted.stream)), Bytes::new()))
+        Ok(match accepted.stream {
+            Stream::Terminated(stream) => (hello, Socket::Tls(stream), Bytes::new()),
+            Stream::Passed(stream, read) => (hello, Socket::Plain(stream), read.into()),
+        })
     } else {
         let chain = listener.chain_for(None).ok_or(AcceptError::NoPlace)?;
         let (protocol, read, stream) = match chain.filter {
@@ -197,6 +201,7 @@ async fn greet(
             caller: None,
             address,
             tls: false,
+            certificate: None,
             principal: None,
             proven_until: None,
             protocol,

@@ -40,6 +40,9 @@ use crate::telemetry::Telemetry;
 pub(crate) const CONFIGURATION: &str = "its first configuration from the control plane";
 /// Changes are written to disk together.
 const SAVE_AFTER: Duration = Duration::from_secs(2);
+/// How often files with certificates are read. Reading finds every way in which they can change, also by links
+/// that lead elsewhere.
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
 /// How fresh the configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub(crate) enum Freshness {
 /// What is in force, for people to look at.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Secrets in use, and what is wrong with them.
+    pub(crate) secrets: BTreeMap<String, Option<String>>,
     pub(crate) accepted: Accepted,
     pub(crate) linked: Linked,
     /// Listeners that could not be bound, and why.
@@ -91,6 +96,8 @@ pub(crate) struct Control {
     save: Save,
     /// The last reason for which the stream was lost, so that each is told once.
     lost: String,
+    /// When to look whether certificates in files have changed.
+    look_at_files: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -116,6 +123,7 @@ impl Control {
             answered: BTreeSet::new(),
             save: Save::default(),
             lost: String::new(),
+            look_at_files: None,
         };
         if let Some(kept) = kept {
             control.resume(kept, node);
@@ -169,6 +177,7 @@ impl Control {
         self.parts
             .freshness
             .send_replace(Freshness::AwaySince(confirmed));
+        self.refresh_secrets(now);
         self.bind(now);
         self.subscribe();
         self.link(now);
@@ -255,6 +264,7 @@ impl Control {
                 .with_label_values(&[kind.abbreviation()])
                 .inc();
         }
+        self.refresh_secrets(now);
         // What is new is asked for before the answer, which tells the control plane to go on.
         if kind.is_wildcard() {
             self.subscribe();
@@ -276,12 +286,21 @@ impl Control {
         let wanted = [
             (ResourceType::Endpoint, self.accepted.wanted_endpoints()),
             (ResourceType::Route, self.accepted.wanted_routes()),
+            (ResourceType::Secret, self.accepted.wanted_secrets()),
         ];
         for (kind, names) in wanted {
             if let Some(request) = self.client.subscribe(kind, names) {
                 self.send(request);
             }
         }
+    }
+
+    /// Brings what has come of secrets into use, and looks again after a while at those in files.
+    fn refresh_secrets(&mut self, now: Instant) {
+        let secrets = &self.accepted.secrets;
+        self.parts.context.secrets.refresh(secrets);
+        let in_files = secrets.values().any(|held| held.spec.is_in_files());
+        self.look_at_files = in_files.then(|| now + LOOK_AT_FILES);
     }
 
     /// Publishes a snapshot of all that is ready.
@@ -345,6 +364,7 @@ impl Control {
         });
         View {
             accepted: self.accepted.clone(),
+            secrets: self.parts.context.secrets.states(),
             linked: self.linked.clone(),
             unbound: unbound.collect(),
         }
@@ -355,6 +375,7 @@ impl Control {
             self.linked.next,
             self.parts.sockets.next_retry(),
             self.save.at,
+            self.look_at_files,
         ]
         .into_iter()
         .flatten()
@@ -363,6 +384,9 @@ impl Control {
 
     fn on_time(&mut self) {
         let now = now();
+        if self.look_at_files.is_some_and(|at| at <= now) {
+            self.refresh_secrets(now);
+        }
         self.bind(now);
         self.link(now);
         if self.save.at.is_some_and(|at| at <= now) {

@@ -144,6 +144,7 @@ impl Exchange {
             edge: self.standing.listener.edge,
             tls: self.peer.hello.tls,
             client: &self.peer.client,
+            certificate: self.peer.hello.certificate.as_ref(),
         }
     }
 

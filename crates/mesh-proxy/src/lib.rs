@@ -9,6 +9,7 @@ mod accept;
 mod admin;
 mod alpn;
 mod answer;
+mod certificate;
 mod control;
 mod exchange;
 pub mod fail;

@@ -25,7 +25,10 @@ pub(crate) struct Hello {
     /// The workload that it says it is, if that is how its session began. Proves nothing.
     pub(crate) caller: Option<String>,
     pub(crate) address: SocketAddr,
+    /// It speaks TLS with us.
     pub(crate) tls: bool,
+    /// Its certificate, as `x-forwarded-client-cert` tells it, where that is wanted.
+    pub(crate) certificate: Option<HeaderValue>,
     /// The SPIFFE id of its verified certificate.
     pub(crate) principal: Option<Arc<str>>,
     /// When that certificate ends. The handshake has checked it once; the connection may outlast it.

@@ -200,6 +200,7 @@ pub async fn start(
                 ..Workload::default()
             }),
             gateway: matches!(settings.role, Role::Gateway(_)),
+            secrets: Arc::default(),
         },
         sockets: Sockets::new(places, settings.workers),
         cache: Cache::new(&settings.state_dir, &node.id),

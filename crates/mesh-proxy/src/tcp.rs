@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
@@ -30,8 +31,8 @@ use flow::{Flow, Side};
 /// How long both ends may take to hear that an idle session is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Carries a session until its end.
-pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, client: Socket) {
+/// Carries a session until its end. What was `read` of it already goes first.
+pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, client: Socket, read: Bytes) {
     if let Err(error) = Socket::tune(client.tcp(), Watch::Session) {
         debug!(client = %peer.hello.address, %error, "a client's connection broke at once");
         return;
@@ -43,7 +44,16 @@ pub(crate) async fn serve(worker: Arc<Worker>, peer: Arc<Peer>, client: Socket) 
         Ok((endpoint, _active)) => {
             // From here on no snapshot is needed.
             drop(at);
-            relay(&mut session, &mut client, &mut Side::new(endpoint)).await;
+            let mut endpoint = Side::new(endpoint);
+            if let Err(error) = endpoint.socket.write_all(&read).await {
+                let cause = format!("the endpoint broke the connection off: {error}");
+                session.broke(Flag::UpstreamClosed, cause);
+                return;
+            }
+            if !read.is_empty() {
+                session.received(read.len());
+            }
+            relay(&mut session, &mut client, &mut endpoint).await;
         }
         Err(fail) => session.failed(fail),
     }

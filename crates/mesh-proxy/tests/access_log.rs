@@ -44,7 +44,7 @@ impl Write for Lines {
 fn listener(filter: Filter) -> (SocketAddr, Listener) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("it is bound");
-    let chain = FilterChain { tls: None, filter };
+    let chain = FilterChain::plain(filter);
     let listener = Listener {
         name: "virtualOutbound".into(),
         address,

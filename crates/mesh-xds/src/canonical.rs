@@ -76,6 +76,7 @@ pub(crate) fn encode(resource_type: ResourceType, message: &impl prost::Message)
         ResourceType::Endpoint => Shape::ClusterLoadAssignment,
         ResourceType::Listener => Shape::Listener,
         ResourceType::Route => Shape::RouteConfiguration,
+        ResourceType::Secret => Shape::Leaf,
     };
     let encoded = message.encode_to_vec();
     let mut out = Vec::with_capacity(encoded.len());

@@ -50,9 +50,9 @@ pub struct DeltaClient {
     node: Node,
     held: ResourceSet,
     /// Names of subscriptions, indexed by `ResourceType as usize`; unused for wildcard types.
-    names: [BTreeSet<String>; 4],
+    names: [BTreeSet<String>; ResourceType::COUNT],
     /// Types that were asked for on this stream.
-    opened: [bool; 4],
+    opened: [bool; ResourceType::COUNT],
     connected: bool,
 }
 
@@ -70,7 +70,7 @@ impl DeltaClient {
             node,
             held,
             names: Default::default(),
-            opened: [false; 4],
+            opened: [false; ResourceType::COUNT],
             connected: false,
         }
     }
@@ -90,7 +90,7 @@ impl DeltaClient {
     /// Begins a new stream: the requests to send first, in order. They tell the control plane which versions
     /// are held, so that only differences come back.
     pub fn reconnect(&mut self) -> Vec<DeltaDiscoveryRequest> {
-        self.opened = [false; 4];
+        self.opened = [false; ResourceType::COUNT];
         self.connected = true;
         let mut requests = Vec::with_capacity(ResourceType::ALL.len());
         for resource_type in ResourceType::ALL {

@@ -25,16 +25,68 @@ pub fn service_listener(address: &str, port: u16) -> String {
     format!("{address}_{port}")
 }
 
-/// The gateway's listener for a port: `0.0.0.0_80`.
+/// A gateway's listener: `0.0.0.0_80`.
 #[must_use]
-pub fn gateway_listener(port: u16) -> String {
-    format!("0.0.0.0_{port}")
+pub fn gateway_listener(bind: Option<&str>, port: u16) -> String {
+    format!("{}_{port}", bind.unwrap_or("0.0.0.0"))
 }
 
-/// The route configuration of a gateway's port: `http.80`.
+/// The route configuration of a gateway's port in plain text: `http.80`, and with an address of its own
+/// `http.80.127.0.0.1`.
 #[must_use]
-pub fn gateway_routes(port: u16) -> String {
-    format!("http.{port}")
+pub fn gateway_routes(bind: Option<&str>, port: u16) -> String {
+    match bind {
+        Some(bind) => format!("http.{port}.{bind}"),
+        None => format!("http.{port}"),
+    }
+}
+
+/// The route configuration of a gateway's server behind TLS: `https.443.PORT_NAME.GATEWAY.NAMESPACE`.
+#[must_use]
+pub fn gateway_tls_routes(
+    bind: Option<&str>,
+    (port, port_name): (u16, &str),
+    gateway: &str,
+    namespace: &str,
+) -> String {
+    let name = format!("https.{port}.{port_name}.{gateway}.{namespace}");
+    match bind {
+        Some(bind) => format!("{name}.{bind}"),
+        None => name,
+    }
+}
+
+/// The secret with the certificate of a workload, which its proxy has by itself.
+pub const OWN_CERTIFICATE: &str = "default";
+/// The secret with the roots of the mesh, which each proxy has by itself.
+pub const MESH_ROOTS: &str = "ROOTCA";
+
+/// The secret with a certificate that is kept as an object of this name, or `NAMESPACE/NAME`.
+#[must_use]
+pub fn credential(name: &str) -> String {
+    format!("kubernetes://{name}")
+}
+
+/// The secret with the authorities of clients that belong to a credential: `kubernetes://NAME-cacert`.
+#[must_use]
+pub fn credential_roots(name: &str) -> String {
+    format!("{}-cacert", credential(name))
+}
+
+/// The secret with a certificate that is in files of the proxy's machine: `file-cert:CERTIFICATE~KEY`.
+#[must_use]
+pub fn file_certificate(certificate: &str, key: &str) -> String {
+    format!("file-cert:{certificate}~{key}")
+}
+
+/// The secret with authorities, and revoked certificates, that are in files of the proxy's machine:
+/// `file-root:AUTHORITIES`, or `file-root:AUTHORITIES~REVOKED`.
+#[must_use]
+pub fn file_roots(authorities: &str, revoked: Option<&str>) -> String {
+    match revoked {
+        Some(revoked) => format!("file-root:{authorities}~{revoked}"),
+        None => format!("file-root:{authorities}"),
+    }
 }
 
 /// A cluster name: `cluster("outbound", 80, Some("v1"), host)` is `outbound|80|v1|host`.

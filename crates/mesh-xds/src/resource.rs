@@ -14,6 +14,7 @@ use crate::envoy::endpoint::ClusterLoadAssignment;
 use crate::envoy::listener::Listener;
 use crate::envoy::protobuf::Any;
 use crate::envoy::route::RouteConfiguration;
+use crate::envoy::tls::Secret;
 
 /// The kinds of xDS resources that the mesh speaks of, in the order in which they are pushed: what is
 /// referred to goes before what refers to it (make before break).
@@ -27,11 +28,22 @@ pub enum ResourceType {
     Listener,
     /// RDS: `envoy.config.route.v3.RouteConfiguration`.
     Route,
+    /// SDS: `envoy.extensions.transport_sockets.tls.v3.Secret`. Last, since names of secrets are known from
+    /// clusters and listeners, which wait for them.
+    Secret,
 }
 
 impl ResourceType {
     /// All types, in push order.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Route,
+        Self::Secret,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = 5;
 
     /// The type URL of discovery requests and of the resource's `Any`.
     #[must_use]
@@ -41,6 +53,7 @@ impl ResourceType {
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
 
@@ -50,7 +63,7 @@ impl ResourceType {
         Self::ALL.into_iter().find(|kind| kind.type_url() == url)
     }
 
-    /// The service's usual abbreviation: `CDS`, `EDS`, `LDS`, `RDS`.
+    /// The service's usual abbreviation: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`.
     #[must_use]
     pub fn abbreviation(self) -> &'static str {
         match self {
@@ -58,6 +71,7 @@ impl ResourceType {
             Self::Endpoint => "EDS",
             Self::Listener => "LDS",
             Self::Route => "RDS",
+            Self::Secret => "SDS",
         }
     }
 
@@ -112,8 +126,15 @@ impl Discoverable for RouteConfiguration {
     }
 }
 
+impl Discoverable for Secret {
+    const TYPE: ResourceType = ResourceType::Secret;
+    fn resource_name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// One resource, encoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     /// Unique among the resources of its type.
     pub name: String,
@@ -122,6 +143,18 @@ pub struct Resource {
     pub version: String,
     /// The resource itself.
     pub any: Any,
+}
+
+/// Without its content, which may be a private key.
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("type_url", &self.any.type_url)
+            .field("bytes", &self.any.value.len())
+            .finish()
+    }
 }
 
 /// Why a resource could not be read.
@@ -206,7 +239,7 @@ fn content_hash(bytes: &[u8]) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceSet {
     /// Indexed by `ResourceType as usize`.
-    by_type: [BTreeMap<String, Arc<Resource>>; 4],
+    by_type: [BTreeMap<String, Arc<Resource>>; ResourceType::COUNT],
 }
 
 impl ResourceSet {
@@ -285,6 +318,10 @@ mod tests {
             ResourceType::Route.type_url(),
             RouteConfiguration::type_url()
         );
+        assert_eq!(
+            ResourceType::Secret.type_url(),
+            crate::envoy::tls::Secret::type_url()
+        );
         for kind in ResourceType::ALL {
             assert_eq!(ResourceType::from_type_url(kind.type_url()), Some(kind));
         }
@@ -329,6 +366,32 @@ mod tests {
                 ResourceType::Listener.type_url(),
                 ResourceType::Cluster.type_url()
             )
+        );
+    }
+
+    #[test]
+    fn a_resource_is_described_without_its_content() {
+        use crate::envoy::core::{DataSource, data_source::Specifier};
+        use crate::envoy::tls::{Secret, TlsCertificate, secret::Type};
+        let key = DataSource {
+            specifier: Some(Specifier::InlineString("the key".into())),
+            ..DataSource::default()
+        };
+        let secret = Secret {
+            name: "kubernetes://shop".into(),
+            r#type: Some(Type::TlsCertificate(TlsCertificate {
+                private_key: Some(key),
+                ..TlsCertificate::default()
+            })),
+        };
+        let mut set = ResourceSet::new();
+        set.insert(&secret);
+        let text = format!("{set:?}");
+        assert!(text.contains("kubernetes://shop"), "{text}");
+        let bytes: Vec<String> = b"the key".iter().map(u8::to_string).collect();
+        assert!(
+            !text.contains(&bytes.join(", ")) && !text.contains("the key"),
+            "{text}"
         );
     }
 

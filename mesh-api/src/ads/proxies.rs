@@ -25,7 +25,7 @@ pub(crate) struct Proxy {
     /// Since when it is connected.
     pub(crate) since: SystemTime,
     /// How far it is with each type, in push order.
-    pub(crate) types: [(ResourceType, TypeStatus); 4],
+    pub(crate) types: [(ResourceType, TypeStatus); ResourceType::COUNT],
     /// The store's revision that it has been told of. It has it once every type is in sync.
     pub(crate) revision: u64,
     /// Tells its stream from a later one of the same proxy.
@@ -74,7 +74,7 @@ impl Proxies {
         identity: &SpiffeId,
         id: &str,
         node: NodeMetadata,
-        types: [(ResourceType, TypeStatus); 4],
+        types: [(ResourceType, TypeStatus); ResourceType::COUNT],
         revision: u64,
     ) -> Place {
         let key = (id.to_owned(), identity.clone());
@@ -121,7 +121,11 @@ impl Proxies {
 
 impl Place {
     /// Notes how far the proxy is.
-    pub(super) fn update(&self, types: [(ResourceType, TypeStatus); 4], revision: u64) {
+    pub(super) fn update(
+        &self,
+        types: [(ResourceType, TypeStatus); ResourceType::COUNT],
+        revision: u64,
+    ) {
         let mut connected = self.proxies.lock();
         if let Some(proxy) = connected.by_key.get_mut(&self.key)
             && proxy.stream == self.stream

@@ -246,6 +246,7 @@ fn plural(resource_type: ResourceType) -> &'static str {
         ResourceType::Endpoint => "endpoints",
         ResourceType::Listener => "listeners",
         ResourceType::Route => "routes",
+        ResourceType::Secret => "secrets",
     }
 }
 

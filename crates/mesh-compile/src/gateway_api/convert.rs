@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_config::model::{
     self, DirectResponse, GatewayServer, HttpDestination, HttpMatch, HttpRoute, Metadata,
-    ServerPort, VirtualService,
+    ServerPort, ServerProtocol, VirtualService,
 };
 use mesh_config::{Kind as AnyKind, Object, Spec};
 
@@ -94,7 +94,7 @@ fn metadata(of: &Object, name: &str) -> Metadata {
 /// What a listener is to Istio; nothing if it is not served yet.
 fn server(listener: &Listener<'_>) -> Option<GatewayServer> {
     let protocol = match listener.speaks? {
-        Speaks::Http => "HTTP",
+        Speaks::Http => ServerProtocol::Http,
         Speaks::Https | Speaks::Tls | Speaks::Passthrough | Speaks::Tcp => return None,
     };
     let host = listener.spec.hostname.as_deref().unwrap_or("*");
@@ -102,8 +102,10 @@ fn server(listener: &Listener<'_>) -> Option<GatewayServer> {
         port: ServerPort {
             number: listener.spec.port,
             name: listener.spec.name.clone(),
-            protocol: protocol.to_owned(),
+            protocol,
         },
+        bind: None,
+        tls: None,
         // Who may attach has been judged; nobody else can name this Gateway.
         hosts: vec![format!("*/{host}")],
     })

@@ -68,8 +68,14 @@ fn a_port_is_open_only_where_a_gateway_selects_this_workload() {
         ]
         .join(", "),
     ));
-    assert_eq!(names::<Listener>(&set), ["0.0.0.0_80", "0.0.0.0_9000"]);
-    assert_eq!(names::<RouteConfiguration>(&set), ["http.80", "http.9000"]);
+    assert_eq!(
+        names::<Listener>(&set),
+        ["0.0.0.0_80", "0.0.0.0_8443", "0.0.0.0_9000"]
+    );
+    assert_eq!(
+        names::<RouteConfiguration>(&set),
+        ["http.80", "http.9000", "https.8443.p8443.edge.default"]
+    );
     assert!(
         messages::<RouteConfiguration>(&set)
             .iter()
@@ -83,7 +89,11 @@ fn the_first_server_of_a_port_decides_its_protocol() {
         gateway_named("default", "one", &server(443, "HTTPS", "'*'")),
         gateway_named("default", "two", &server(443, "HTTP", "'*'")),
     ];
-    assert!(gateway_of(&tls_first.concat()).is_empty());
+    let set = gateway_of(&tls_first.concat());
+    assert_eq!(
+        names::<RouteConfiguration>(&set),
+        ["https.443.p443.one.default"]
+    );
     let http_first = [tls_first[1].clone(), tls_first[0].clone()];
     assert_eq!(
         names::<Listener>(&gateway_of(&http_first.concat())),
@@ -288,5 +298,140 @@ fn a_gateway_knows_only_the_clusters_that_it_sends_to() {
     assert_eq!(
         names::<Cluster>(&gateway_of(&yaml)),
         [format!("outbound|80||{A}")]
+    );
+}
+
+/// Chains of a listener as `SERVER_NAMES -> CLUSTERS OR ROUTES`.
+fn chains(set: &mesh_xds::ResourceSet, listener: &str) -> Vec<String> {
+    use mesh_xds::envoy::listener::filter::ConfigType;
+    use mesh_xds::envoy::tcp_proxy::TcpProxy;
+    use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
+    let listeners = messages::<Listener>(set);
+    let listener = listeners.iter().find(|known| known.name == listener);
+    let chains = listener.into_iter().flat_map(|known| &known.filter_chains);
+    chains
+        .map(|chain| {
+            let names = chain
+                .filter_chain_match
+                .as_ref()
+                .map(|m| m.server_names.join(","));
+            let Some(ConfigType::TypedConfig(any)) = &chain.filters[0].config_type else {
+                panic!("a filter without configuration")
+            };
+            let to = match mesh_xds::unpack::<TcpProxy>(any).map(|proxy| proxy.cluster_specifier) {
+                Ok(Some(ClusterSpecifier::Cluster(cluster))) => cluster,
+                Ok(Some(ClusterSpecifier::WeightedClusters(weighted))) => {
+                    let clusters = weighted.clusters.iter();
+                    clusters
+                        .map(|c| format!("{} {}", c.name, c.weight))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                }
+                _ => chain.name.clone(),
+            };
+            format!("{} -> {to}", names.unwrap_or_default()).replace(A, "a")
+        })
+        .collect()
+}
+
+#[test]
+fn connections_are_routed_by_server_name_port_and_weight() {
+    let service = service("default", "a", 80);
+    let edge = gateway_named(
+        "default",
+        "edge",
+        "{port: {number: 9000, name: tcp, protocol: TCP}, hosts: ['*']},
+         {port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.com'], tls: {mode: PASSTHROUGH}},
+         {port: {number: 443, name: ended, protocol: TLS}, hosts: [db.org], tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}},
+         {port: {number: 15443, name: auto, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}",
+    );
+    let tcp = istio(
+        "VirtualService",
+        "default",
+        "tcp",
+        &format!("{{hosts: ['*'], gateways: [edge], tcp: [
+          {{match: [{{port: 1}}], route: [{{destination: {{host: nobody}}}}]}},
+          {{route: [{{destination: {{host: {A}}}, weight: 9}}, {{destination: {{host: {A}, subset: none}}, weight: 1}},
+                    {{destination: {{host: {A}, subset: zero}}}}]}}]}}"),
+    );
+    let tls = istio(
+        "VirtualService",
+        "default",
+        "tls",
+        &format!("{{hosts: [a.com, b.com], gateways: [edge], tls: [
+          {{match: [{{sniHosts: [a.com]}}, {{sniHosts: [b.com], port: 1}}], route: [{{destination: {{host: {A}}}}}]}},
+          {{match: [{{sniHosts: [a.com, b.com]}}], route: [{{destination: {{host: {A}, port: {{number: 81}}}}}}]}}]}}"),
+    );
+    let set = gateway_of(&[service, edge, tcp, tls].concat());
+    let split = "outbound|80||a 9, outbound|80|none|a 1";
+    assert_eq!(chains(&set, "0.0.0.0_9000"), [format!(" -> {split}")]);
+    assert_eq!(
+        chains(&set, "0.0.0.0_443"),
+        [
+            "a.com -> outbound|80||a".to_owned(),
+            // The name that is taken already stays where it is.
+            "b.com -> outbound|81||a".to_owned(),
+            format!("db.org -> {split}"),
+        ]
+    );
+    assert_eq!(
+        chains(&set, "0.0.0.0_15443"),
+        ["outbound_.80_._.a -> outbound_.80_._.a"]
+    );
+    assert!(names::<Cluster>(&set).contains(&format!("outbound_.80_._.{A}")));
+}
+
+#[test]
+fn plain_requests_are_sent_to_https_also_without_a_virtual_service() {
+    let edge = gateway_named(
+        "default",
+        "edge",
+        "{port: {number: 80, name: p, protocol: HTTP}, hosts: ['*.com'], tls: {httpsRedirect: true}},
+         {port: {number: 80, name: q, protocol: HTTP}, hosts: [b.org]}",
+    );
+    let bound = bound("default", "vs", "a.com, b.org", "edge", ALWAYS);
+    let set = gateway_of(&[service("default", "a", 80), edge, bound].concat());
+    let hosts: Vec<_> = messages::<RouteConfiguration>(&set)[0]
+        .virtual_hosts
+        .iter()
+        .map(|host| (host.domains[0].clone(), host.require_tls, host.routes.len()))
+        .collect();
+    let expected = [("a.com", 2, 1), ("b.org", 0, 1), ("*.com", 2, 0)];
+    assert_eq!(
+        hosts,
+        expected.map(|(host, tls, routes)| (host.to_owned(), tls, routes))
+    );
+}
+
+#[test]
+fn a_gateway_gets_the_secrets_that_it_names_of_its_own_namespace() {
+    use mesh_xds::envoy::tls::Secret;
+    let kept = |namespace: &str, name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             stringData: {{tls.crt: c, tls.key: k, ca.crt: r}}\n"
+        )
+    };
+    let https = |port: u16, credential: &str| {
+        format!(
+            "{{port: {{number: {port}, name: p{port}, protocol: HTTPS}}, hosts: ['*'], tls: {{mode: MUTUAL, credentialName: {credential}}}}}"
+        )
+    };
+    let servers = [
+        https(443, "mine"),
+        https(444, "other"),
+        https(445, "default/other"),
+    ];
+    let edge = gateway_named("default", "edge", &servers.join(", "));
+    let yaml = [
+        kept("istio-system", "mine"),
+        kept("istio-system", "unused"),
+        kept("default", "other"),
+        edge,
+    ];
+    let set = gateway_of(&yaml.concat());
+    assert_eq!(
+        names::<Secret>(&set),
+        ["kubernetes://mine", "kubernetes://mine-cacert"]
     );
 }

@@ -5,10 +5,12 @@
 
 mod core;
 mod destination_rule;
+mod gateway;
 pub mod gateway_api;
 mod http;
 mod inert;
 mod kind;
+mod layer4;
 mod mesh_config;
 mod metadata;
 mod networking;
@@ -28,18 +30,20 @@ pub use destination_rule::{
     HashKey, HashTable, Keepalive, LoadBalancer, LocalitySetting, OutlierDetection, PolicyParts,
     Subset, TlsMode, TrafficPolicy, Warmup,
 };
+pub use gateway::{
+    CertificateFiles, Gateway, GatewayServer, ServerPort, ServerProtocol, ServerTls, ServerTlsMode,
+    TlsVersion,
+};
 pub use http::{
     CorsPolicy, Delegate, DirectResponse, HeaderChanges, HeaderOperations, PathRewrite, Redirect,
     RedirectPath, RedirectPort, Rewrite,
 };
 pub use inert::INERT;
 pub use kind::{InertKind, Kind, KindError};
+pub use layer4::{Layer4Match, RouteDestination, TcpRoute, TlsMatch, TlsRoute};
 pub use mesh_config::{MeshConfig, PathNormalization};
 pub use metadata::Metadata;
-pub use networking::{
-    Gateway, GatewayServer, HttpDestination, HttpMatch, HttpRoute, ServerPort, StringMatch,
-    VirtualService,
-};
+pub use networking::{HttpDestination, HttpMatch, HttpRoute, StringMatch, VirtualService};
 pub use object::{Object, ObjectKey, Origin, SharedObject, Spec};
 pub use policy::{Among, IpBlock, PolicyTarget, TargetReference, ValueMatch};
 pub use resilience::{Abort, AbortStatus, Delay, Fault, Mirror, Retries, Share, Sticky};

@@ -1,39 +1,11 @@
-//! `networking.istio.io`: Gateway, VirtualService.
+//! `networking.istio.io` VirtualService.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::http::{CorsPolicy, Delegate, DirectResponse, HeaderOperations, Redirect, Rewrite};
+use super::layer4::{TcpRoute, TlsRoute};
 use super::resilience::{Fault, Mirror, Retries, Sticky};
-
-/// A Gateway: which workloads listen where, for which hosts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gateway {
-    /// Labels that a gateway workload must all carry.
-    pub selector: BTreeMap<String, String>,
-    /// The listeners.
-    pub servers: Vec<GatewayServer>,
-}
-
-/// One server of a Gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayServer {
-    /// Where it listens and what it speaks.
-    pub port: ServerPort,
-    /// `[namespace/]dnsName` each, lower case; see `vs-semantics`, "Gateway server hosts".
-    pub hosts: Vec<String>,
-}
-
-/// The port of a Gateway server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerPort {
-    /// 1 to 65535.
-    pub number: u16,
-    /// The port's name.
-    pub name: String,
-    /// Upper case: `HTTP`, `HTTP2`, `GRPC`, … Only these three are acted on so far.
-    pub protocol: String,
-}
 
 /// A VirtualService: how requests for some hosts are routed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +20,10 @@ pub struct VirtualService {
     pub export_to: Vec<String>,
     /// If set, clients stay with the destination that their first request got.
     pub sticky: Option<Sticky>,
+    /// Routes of TLS that is not terminated, first match wins.
+    pub tls: Vec<TlsRoute>,
+    /// Routes of connections, first match wins.
+    pub tcp: Vec<TcpRoute>,
 }
 
 /// One HTTP route.

@@ -2,14 +2,23 @@
 
 use super::service::narrow;
 use super::{Reader, text_map};
-use crate::model::{Gateway, GatewayServer, ServerPort};
+use crate::model::{Gateway, GatewayServer, ServerPort, ServerProtocol};
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, quoted};
 
-/// The protocols of a server that the mesh serves.
-const SERVED: [&str; 3] = ["HTTP", "HTTP2", "GRPC"];
-/// Those that Istio knows besides.
-const KNOWN: [&str; 7] = ["HTTPS", "GRPC-WEB", "MONGO", "TCP", "TLS", "MYSQL", "REDIS"];
+/// The protocols that a server can have.
+const KNOWN: [(&str, ServerProtocol); 10] = [
+    ("HTTP", ServerProtocol::Http),
+    ("HTTP2", ServerProtocol::Http),
+    ("GRPC", ServerProtocol::Http),
+    ("GRPC-WEB", ServerProtocol::Http),
+    ("HTTPS", ServerProtocol::Https),
+    ("TLS", ServerProtocol::Tls),
+    ("TCP", ServerProtocol::Tcp),
+    ("MONGO", ServerProtocol::Tcp),
+    ("MYSQL", ServerProtocol::Tcp),
+    ("REDIS", ServerProtocol::Tcp),
+];
 
 impl Reader {
     pub(super) fn gateway(&mut self, spec: &Cursor<'_>) -> Gateway {
@@ -42,8 +51,21 @@ impl Reader {
     }
 
     fn server(&mut self, server: &Cursor<'_>) -> Option<GatewayServer> {
-        let port = server.get("port")?;
-        let port = self.server_port(&port, server);
+        let written = server.get("port")?;
+        let port = self.server_port(&written, server);
+        let protocol = port.as_ref().map(|port| port.protocol);
+        let tls = server.get("tls").map(|tls| self.server_tls(&tls, protocol));
+        let bind = server.text("bind");
+        if let Some(at) = server.get("bind")
+            && !bind.is_empty()
+            && bind.parse::<std::net::IpAddr>().is_err()
+        {
+            let message = format!(
+                "{} is no IP address, and gateways listen at IP addresses only: the server is not opened",
+                quoted(bind)
+            );
+            self.report.warn(&at, message);
+        }
         if server.each("hosts").next().is_none() {
             self.report.missing(
                 server,
@@ -59,7 +81,13 @@ impl Reader {
                 text.to_ascii_lowercase()
             })
             .collect();
-        Some(GatewayServer { port: port?, hosts })
+        Some(GatewayServer {
+            port: port?,
+            // All addresses of IPv4, which is what no address means.
+            bind: Some(bind.to_owned()).filter(|bind| !["", "0.0.0.0"].contains(&bind.as_str())),
+            hosts,
+            tls,
+        })
     }
 
     fn server_port(&mut self, port: &Cursor<'_>, server: &Cursor<'_>) -> Option<ServerPort> {
@@ -70,42 +98,39 @@ impl Reader {
                 .error(&name, "the port's name is empty; name it, like http");
         }
         let written = port.get("protocol")?;
-        let protocol = written
-            .node
-            .as_str()
-            .unwrap_or_default()
-            .to_ascii_uppercase();
-        let has_tls = server.get("tls").is_some();
-        if protocol == "HTTPS" || protocol == "TLS" {
-            if !has_tls {
+        let text = written.node.as_str().unwrap_or_default();
+        let upper = text.to_ascii_uppercase();
+        let known = KNOWN.iter().find(|(name, _)| *name == upper);
+        let protocol = known.map(|(_, protocol)| *protocol);
+        match protocol {
+            None => {
+                let message = format!(
+                    "{} is not a protocol; use {}",
+                    quoted(text),
+                    KNOWN.map(|(name, _)| name).join(", ")
+                );
+                self.report.error(&written, message);
+            }
+            Some(ServerProtocol::Https | ServerProtocol::Tls) if server.get("tls").is_none() => {
                 let message =
-                    format!("a server of {protocol} needs tls; say where its certificate is");
+                    format!("a server of {upper} needs tls; say where its certificate is");
                 self.report.missing(server, "tls", message);
             }
-            let message = format!("{protocol} servers are not served yet: the port stays closed");
-            self.report.warn(&written, message);
-        } else if SERVED.contains(&protocol.as_str()) {
-            if let Some(tls) = server.get("tls")
-                && !only_redirects(&tls)
-            {
-                let message = format!(
-                    "a server of {protocol} speaks no TLS; use protocol HTTPS, or remove tls"
-                );
-                self.report.error(&tls, message);
+            Some(ServerProtocol::Http) => {
+                if let Some(tls) = server.get("tls")
+                    && !only_redirects(&tls)
+                {
+                    let message = format!(
+                        "a server of {upper} speaks no TLS; use protocol HTTPS, or remove tls"
+                    );
+                    self.report.error(&tls, message);
+                }
             }
-        } else if KNOWN.contains(&protocol.as_str()) {
-            let message = format!("{protocol} servers are not served yet: the port stays closed");
-            self.report.warn(&written, message);
-        } else {
-            let message = format!(
-                "{} is not a protocol; use {}",
-                quoted(written.node.as_str().unwrap_or_default()),
-                SERVED.join(", ")
-            );
-            self.report.error(&written, message);
-        }
-        if let Some(tls) = server.get("tls") {
-            self.server_tls(&tls, matches!(protocol.as_str(), "HTTPS" | "TLS"));
+            Some(ServerProtocol::Tcp) if upper != "TCP" => {
+                let message = format!("{upper} is carried as TCP: nobody looks into its bytes");
+                self.report.warn(&written, message);
+            }
+            Some(_) => {}
         }
         let number = port.get("number")?;
         let is_socket = server.text("bind").starts_with("unix://");
@@ -120,7 +145,7 @@ impl Reader {
         Some(ServerPort {
             number: number.node.as_integer().and_then(narrow)?,
             name: port.text("name").to_owned(),
-            protocol,
+            protocol: protocol?,
         })
     }
 }

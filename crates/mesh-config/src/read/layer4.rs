@@ -1,18 +1,20 @@
-//! `tls` and `tcp` routes of a VirtualService. They are not acted on yet, but what Istio refuses is
-//! refused here too.
+//! `tls` and `tcp` routes of a VirtualService.
 
-use super::Reader;
+use super::service::narrow;
+use super::{Reader, text_map};
+use crate::model::{Layer4Match, RouteDestination, TcpRoute, TlsMatch, TlsRoute};
 use crate::rules;
 use crate::yaml::{Cursor, quoted};
 
 impl Reader {
-    pub(super) fn layer4_routes(&mut self, spec: &Cursor<'_>) {
+    /// The `tls` routes of a virtual service.
+    pub(super) fn tls_routes(&mut self, spec: &Cursor<'_>) -> Vec<TlsRoute> {
         let hosts: Vec<String> = spec
             .each("hosts")
             .filter_map(|host| host.node.as_str().map(str::to_ascii_lowercase))
             .collect();
+        let mut routes = Vec::new();
         for route in spec.each("tls") {
-            self.layer4_route(&route);
             if route.each("match").next().is_none() {
                 self.report.missing(
                     &route,
@@ -20,16 +22,50 @@ impl Reader {
                     "a tls route needs a match; name its sniHosts",
                 );
             }
+            let mut matches = Vec::new();
             for entry in route.each("match") {
-                self.sni_hosts(&entry, &hosts);
+                matches.push(TlsMatch {
+                    sni_hosts: self.sni_hosts(&entry, &hosts),
+                    layer4: self.layer4_match(&entry),
+                });
             }
+            let route = self.layer4_destinations(&route);
+            routes.push(TlsRoute { matches, route });
         }
+        routes
+    }
+
+    /// The `tcp` routes of a virtual service.
+    pub(super) fn tcp_routes(&mut self, spec: &Cursor<'_>) -> Vec<TcpRoute> {
+        let mut routes = Vec::new();
         for route in spec.each("tcp") {
-            self.layer4_route(&route);
+            let entries = route.each("match");
+            routes.push(TcpRoute {
+                matches: entries.map(|entry| self.layer4_match(&entry)).collect(),
+                route: self.layer4_destinations(&route),
+            });
+        }
+        routes
+    }
+
+    fn layer4_match(&mut self, entry: &Cursor<'_>) -> Layer4Match {
+        let text = |at: Cursor<'_>| at.node.as_str().unwrap_or_default().to_owned();
+        Layer4Match {
+            destination_subnets: entry.each("destinationSubnets").map(text).collect(),
+            port: entry
+                .get("port")
+                .and_then(|port| port.node.as_integer())
+                .and_then(narrow),
+            source_labels: text_map(entry, "sourceLabels"),
+            source_namespace: entry
+                .get("sourceNamespace")
+                .map(text)
+                .filter(|namespace| !namespace.is_empty()),
+            gateways: self.gateway_names(entry),
         }
     }
 
-    fn layer4_route(&mut self, route: &Cursor<'_>) {
+    fn layer4_destinations(&mut self, route: &Cursor<'_>) -> Vec<RouteDestination> {
         if route.each("route").next().is_none() {
             self.report.missing(
                 route,
@@ -38,13 +74,34 @@ impl Reader {
             );
         }
         self.some_weight(route);
-        for entry in route.each("match") {
-            self.gateway_names(&entry);
+        let mut destinations = Vec::new();
+        for entry in route.each("route") {
+            let Some(destination) = entry.get("destination") else {
+                continue;
+            };
+            let Some(host) = destination.get("host") else {
+                continue;
+            };
+            let subset = destination.get("subset");
+            let port = destination.get("port").and_then(|port| port.get("number"));
+            let weight = entry.get("weight").and_then(|at| at.node.as_integer());
+            destinations.push(RouteDestination {
+                host: host.node.as_str().unwrap_or_default().to_ascii_lowercase(),
+                subset: subset
+                    .map(|subset| subset.node.as_str().unwrap_or_default().to_owned())
+                    .filter(|subset| !subset.is_empty()),
+                port: port.and_then(|at| at.node.as_integer()).and_then(narrow),
+                weight: weight
+                    .and_then(|weight| u32::try_from(weight).ok())
+                    .unwrap_or(0),
+            });
         }
+        destinations
     }
 
     /// A TLS route is only for hosts of its virtual service.
-    fn sni_hosts(&mut self, entry: &Cursor<'_>, hosts: &[String]) {
+    fn sni_hosts(&mut self, entry: &Cursor<'_>, hosts: &[String]) -> Vec<String> {
+        let mut names = Vec::new();
         if entry.each("sniHosts").next().is_none() {
             self.report.missing(
                 entry,
@@ -62,7 +119,10 @@ impl Reader {
                     quoted(&host)
                 );
                 self.report.error(&at, message);
+            } else {
+                names.push(host);
             }
         }
+        names
     }
 }

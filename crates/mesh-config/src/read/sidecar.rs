@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::service::narrow;
 use super::{Reader, is_set, text_map};
 use crate::model::{
-    EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, Sidecar,
+    EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, ServerProtocol,
+    Sidecar,
 };
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, Value, quoted};
@@ -175,7 +176,7 @@ impl Reader {
             let message = format!("{mode} is not for a sidecar's own TLS; use SIMPLE or MUTUAL");
             self.report.error(&at, message);
         }
-        self.server_tls(tls, true);
+        self.server_tls(tls, Some(ServerProtocol::Https));
     }
 
     fn egress(&mut self, spec: &Cursor<'_>) -> Vec<EgressListener> {

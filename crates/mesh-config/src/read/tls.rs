@@ -1,19 +1,34 @@
-//! TLS settings of gateway servers and of callers. They are not acted on yet, but what Istio refuses
-//! is refused here too.
+//! TLS settings of gateway servers and of callers.
 
 use super::{Reader, is_set, texts};
-use crate::model::{ClientTls, TlsMode};
-use crate::yaml::{Cursor, Value};
+use crate::model::{
+    CertificateFiles, ClientTls, ServerProtocol, ServerTls, ServerTlsMode, TlsMode, TlsVersion,
+};
+use crate::yaml::{Cursor, Value, quoted};
 
 /// Where a server's own certificate can come from.
 const CERTIFICATE_SOURCES: [&str; 3] = ["credentialName", "credentialNames", "tlsCertificates"];
 const FILES: [&str; 3] = ["serverCertificate", "privateKey", "caCertificates"];
 /// Envoy takes one certificate of each kind of key, RSA and ECDSA.
 const MOST_CERTIFICATES: usize = 2;
+/// The cipher suites of TLS 1.2 that our proxies have, by OpenSSL's names. Those of TLS 1.3 cannot be chosen.
+const CIPHERS: [&str; 6] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+];
 
 impl Reader {
     /// `servers[].tls`
-    pub(super) fn server_tls(&mut self, tls: &Cursor<'_>, serves_tls: bool) {
+    pub(super) fn server_tls(
+        &mut self,
+        tls: &Cursor<'_>,
+        protocol: Option<ServerProtocol>,
+    ) -> ServerTls {
+        let serves_tls = matches!(protocol, Some(ServerProtocol::Https | ServerProtocol::Tls));
         self.exclusive(tls, &CERTIFICATE_SOURCES);
         self.exclusive(tls, &["serverCertificate", "tlsCertificates"]);
         for list in ["credentialNames", "tlsCertificates"] {
@@ -31,6 +46,94 @@ impl Reader {
             "" if serves_tls && !redirects(tls) => self.certificate(tls, "SIMPLE"),
             _ => {}
         }
+        let mode = match mode {
+            "MUTUAL" => ServerTlsMode::Mutual,
+            "OPTIONAL_MUTUAL" => ServerTlsMode::OptionalMutual,
+            "ISTIO_MUTUAL" => ServerTlsMode::IstioMutual,
+            "PASSTHROUGH" => ServerTlsMode::Passthrough,
+            "AUTO_PASSTHROUGH" => ServerTlsMode::AutoPassthrough,
+            _ => ServerTlsMode::Simple,
+        };
+        let min_version = self.version(tls, "minProtocolVersion");
+        let max_version = self.version(tls, "maxProtocolVersion");
+        if max_version != TlsVersion::Auto
+            && max_version < min_version
+            && let Some(at) = tls.get("maxProtocolVersion")
+        {
+            self.report.warn(
+                &at,
+                "it is older than minProtocolVersion, so the server is not opened; swap them",
+            );
+        }
+        let text = |field: &str| {
+            let text = tls.text(field);
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        let one = text("credentialName");
+        let mut certificates: Vec<_> = file_pairs(tls).into_iter().collect();
+        for entry in tls.each("tlsCertificates") {
+            certificates.extend(file_pairs(&entry));
+        }
+        let first_ca = tls.each("tlsCertificates").find_map(|entry| {
+            let ca = entry.text("caCertificates").to_owned();
+            (!ca.is_empty()).then_some(ca)
+        });
+        ServerTls {
+            https_redirect: redirects(tls),
+            mode,
+            credentials: one
+                .into_iter()
+                .chain(texts(tls, "credentialNames"))
+                .collect(),
+            certificates,
+            ca_file: text("caCertificates").or(first_ca),
+            ca_credential: text("caCertCredentialName"),
+            crl_file: text("caCrl"),
+            subject_alt_names: texts(tls, "subjectAltNames"),
+            spki: texts(tls, "verifyCertificateSpki"),
+            hashes: texts(tls, "verifyCertificateHash"),
+            min_version,
+            max_version,
+            cipher_suites: self.cipher_suites(tls),
+        }
+    }
+
+    fn version(&mut self, tls: &Cursor<'_>, field: &str) -> TlsVersion {
+        let Some(at) = tls.get(field) else {
+            return TlsVersion::Auto;
+        };
+        match at.node.as_str() {
+            Some(old @ ("TLSV1_0" | "TLSV1_1")) => {
+                let message =
+                    format!("{old} is not spoken by this mesh; TLSV1_2 is the oldest here");
+                self.report.warn(&at, message);
+                TlsVersion::V1_2
+            }
+            Some("TLSV1_2") => TlsVersion::V1_2,
+            Some("TLSV1_3") => TlsVersion::V1_3,
+            _ => TlsVersion::Auto,
+        }
+    }
+
+    /// The suites that the proxies have; the others are named.
+    fn cipher_suites(&mut self, tls: &Cursor<'_>) -> Vec<String> {
+        let mut suites = Vec::new();
+        for at in tls.each("cipherSuites") {
+            let name = at.node.as_str().unwrap_or_default();
+            if CIPHERS.contains(&name) {
+                if !suites.iter().any(|known| known == name) {
+                    suites.push(name.to_owned());
+                }
+                continue;
+            }
+            let message = format!(
+                "{} is a cipher suite that the proxies do not have, and is left out; they have {}",
+                quoted(name),
+                CIPHERS.join(", ")
+            );
+            self.report.warn(&at, message);
+        }
+        suites
     }
 
     /// The mesh's own certificates need no others beside them.
@@ -136,6 +239,16 @@ impl Reader {
             insecure_skip_verify: skips_verification,
         }
     }
+}
+
+/// A certificate and its key in files, if both are named.
+fn file_pairs(at: &Cursor<'_>) -> Option<CertificateFiles> {
+    let (certificate, key) = (at.text("serverCertificate"), at.text("privateKey"));
+    let both = !certificate.is_empty() && !key.is_empty();
+    both.then(|| CertificateFiles {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+    })
 }
 
 fn redirects(tls: &Cursor<'_>) -> bool {

@@ -34,7 +34,8 @@ impl Reader {
             gateways.push(MESH.to_owned());
         }
         self.export_to(spec);
-        self.layer4_routes(spec);
+        let tls = self.tls_routes(spec);
+        let tcp = self.tcp_routes(spec);
         let bound_to_mesh = gateways.iter().any(|gateway| gateway == MESH);
         let hosts = self.hosts(spec, bound_to_mesh);
         VirtualService {
@@ -49,6 +50,8 @@ impl Reader {
                 .each("http")
                 .map(|route| self.http_route(&route, is_delegate, bound_to_mesh))
                 .collect(),
+            tls,
+            tcp,
         }
     }
 

@@ -1,7 +1,7 @@
 //! `networking.istio.io` Gateway.
 
 use super::Type::{Bool, Integer, List, Object, OneOf, Text};
-use super::{LABELS, Shape, TEXTS, accepted, acted, noted, object, quiet, shape};
+use super::{LABELS, Shape, TEXTS, accepted, acted, object, quiet, shape};
 
 pub(super) static OBJECT: Shape = object!(acted("spec", Object(&SPEC)).required());
 
@@ -12,13 +12,9 @@ static SPEC: Shape = shape(&[
 
 static SERVER: Shape = shape(&[
     acted("port", Object(&SERVER_PORT)).required(),
-    noted("bind", Text, "the gateway listens on all its addresses").unless(&["", "0.0.0.0", "::"]),
+    acted("bind", Text),
     acted("hosts", TEXTS).required(),
-    noted(
-        "tls",
-        Object(&TLS),
-        "servers with TLS are not served yet, and plain ones redirect nowhere",
-    ),
+    acted("tls", Object(&TLS)),
     accepted("defaultEndpoint", Text),
     // A name for people and logs.
     quiet("name", Text),

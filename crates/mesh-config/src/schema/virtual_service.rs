@@ -15,16 +15,8 @@ static SPEC: Shape = shape(&[
     acted("hosts", TEXTS),
     acted("gateways", TEXTS),
     acted("http", List(&Object(&HTTP_ROUTE))),
-    noted(
-        "tls",
-        List(&Object(&TLS_ROUTE)),
-        "an opaque TCP port leads to its own service, whatever server name a client asks for",
-    ),
-    noted(
-        "tcp",
-        List(&Object(&TCP_ROUTE)),
-        "an opaque TCP port leads to its own service; only HTTP is routed",
-    ),
+    acted("tls", List(&Object(&TLS_ROUTE))),
+    acted("tcp", List(&Object(&TCP_ROUTE))),
     acted("exportTo", EXPORT_TO),
 ]);
 
@@ -241,7 +233,11 @@ static TCP_ROUTE: Shape = shape(&[
 static TCP_MATCH: Shape = shape(&[
     acted("destinationSubnets", List(&Word(SUBNET))),
     acted("port", PORT),
-    acted("sourceSubnet", Word(SUBNET)),
+    noted(
+        "sourceSubnet",
+        Word(SUBNET),
+        "connections of every client match",
+    ),
     acted("sourceLabels", LABELS),
     acted("gateways", TEXTS),
     acted("sourceNamespace", Word(DNS_LABEL)),

@@ -102,7 +102,8 @@ pub fn peer_not_after(connection: &CommonState) -> Option<SystemTime> {
 }
 
 /// The one source of cryptography in the mesh.
-pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+#[must_use]
+pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     &PROVIDER

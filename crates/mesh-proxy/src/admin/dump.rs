@@ -43,7 +43,10 @@ pub(super) fn configuration(view: &View, freshness: &Freshness) -> Value {
             "EDS": versions(&accepted.endpoints),
             "LDS": versions(&accepted.listeners),
             "RDS": versions(&accepted.routes),
+            "SDS": versions(&accepted.secrets),
         },
+        // What they hold is not shown; a text says why one is not, or not newly, in use.
+        "secrets": view.secrets,
         "listeners": listeners(view),
         "routes": routes(&view.linked.snapshot),
         "clusters": clusters(&view.linked.snapshot),
@@ -135,7 +138,7 @@ fn chains(chains: &FilterChains) -> Value {
     let suffix = suffix.map(|(suffix, chain)| (Some(format!("*{suffix}")), chain));
     let default = chains.default.iter().map(|chain| (None, chain));
     let chain = |(name, chain): (Option<String>, &Arc<FilterChain>)| {
-        let tls = chain.tls.is_some();
+        let tls = chain.takes_tls();
         match &chain.filter {
             Filter::Http(http) => json!({
                 "serverName": name, "tls": tls, "protocol": "http", "routes": &*http.router.name,
@@ -306,7 +309,7 @@ mod tests {
 
     #[test]
     fn chains_say_what_they_carry_and_where_to() {
-        let chain = |filter| Arc::new(FilterChain { tls: None, filter });
+        let chain = |filter| Arc::new(FilterChain::plain(filter));
         let proxy = TcpProxy {
             split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
             attempts: 3,

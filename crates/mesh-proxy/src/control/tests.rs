@@ -242,6 +242,7 @@ async fn the_first_configuration_makes_it_ready() {
         mesh.session
             .status()
             .iter()
+            .filter(|(kind, _)| *kind != ResourceType::Secret)
             .all(|(_, status)| status.sync == Sync::Synced)
     );
     assert_eq!(mesh.broken, [""; 0]);

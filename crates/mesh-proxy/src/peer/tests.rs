@@ -28,6 +28,7 @@ fn session() -> Peer {
 
 fn peer_at(filter: Filter, protocol: Protocol, edge: bool, principal: Option<&str>) -> Peer {
     let hello = Hello {
+        certificate: None,
         listener: "listener".into(),
         server_name: None,
         caller: None,

@@ -19,6 +19,7 @@ use super::endpoint::{self, Assignment};
 use super::field::{At, Refusal};
 use super::listener::{self, ListenerSpec};
 use super::route::{self, RouteSpec};
+use super::secret::{self, SecretSpec, Secrets, Slot};
 
 /// What resources are read with, for the whole life of a proxy.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Context {
     pub workload: Arc<Workload>,
     /// The proxy stands at the edge: its outbound listeners face strangers.
     pub gateway: bool,
+    /// Where what has come of secrets is found.
+    pub secrets: Arc<Secrets>,
 }
 
 /// A resource in its last good version.
@@ -76,6 +79,8 @@ pub struct Accepted {
     pub routes: BTreeMap<String, Held<RouteSpec>>,
     /// What the names of clusters have turned out to be, by cluster.
     pub resolved: BTreeMap<String, Arc<Assignment>>,
+    /// By name.
+    pub secrets: BTreeMap<String, Held<SecretSpec>>,
     /// Until another version is accepted, or the resource is gone.
     pub refused: BTreeMap<(ResourceType, String), Refused>,
 }
@@ -123,6 +128,9 @@ impl Accepted {
                     route::compile(&At::ROOT, message, before, workers)
                 })
             }
+            ResourceType::Secret => table.update(&mut self.secrets, |message, _| {
+                secret::compile(&At::ROOT, message)
+            }),
         };
         self.forget_unwanted(kind);
         rejections
@@ -136,12 +144,14 @@ impl Accepted {
         now: Instant,
     ) -> Vec<(ResourceType, Rejection)> {
         let mut rejections = Vec::new();
-        // Clusters and listeners last: they forget the endpoints and routes that nobody asks for.
+        // Clusters and listeners after endpoints and routes, and secrets after both: what nobody asks for is
+        // forgotten.
         for kind in [
             ResourceType::Endpoint,
             ResourceType::Route,
             ResourceType::Cluster,
             ResourceType::Listener,
+            ResourceType::Secret,
         ] {
             let changed: Vec<_> = resources.iter(kind).cloned().collect();
             let refused = self.apply(kind, &changed, &[], context, now);
@@ -173,11 +183,19 @@ impl Accepted {
         names.map(str::to_owned).collect()
     }
 
+    /// The secrets that listeners ask for.
+    #[must_use]
+    pub fn wanted_secrets(&self) -> BTreeSet<String> {
+        let listeners = self.listeners.values();
+        let names = listeners.flat_map(|held| held.spec.secrets().map(Slot::name));
+        names.map(str::to_owned).collect()
+    }
+
     fn forget_unwanted(&mut self, changed: ResourceType) {
         let (dependent, wanted) = match changed {
             ResourceType::Cluster => (ResourceType::Endpoint, self.wanted_endpoints()),
             ResourceType::Listener => (ResourceType::Route, self.wanted_routes()),
-            ResourceType::Endpoint | ResourceType::Route => return,
+            ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => return,
         };
         match dependent {
             ResourceType::Endpoint => self.endpoints.retain(|name, _| wanted.contains(name)),
@@ -185,6 +203,10 @@ impl Accepted {
         }
         self.refused
             .retain(|(kind, name), _| *kind != dependent || wanted.contains(name));
+        let wanted = self.wanted_secrets();
+        self.secrets.retain(|name, _| wanted.contains(name));
+        self.refused
+            .retain(|(kind, name), _| *kind != ResourceType::Secret || wanted.contains(name));
     }
 }
 

@@ -4,7 +4,8 @@
 //! when it can work at once (make before break):
 //!
 //! - routes stay on their last version while they name a cluster whose endpoints have not come yet;
-//! - a listener stays on its last version, or away, until its routes have come and its sockets are bound;
+//! - a listener stays on its last version, or away, until its routes and secrets have come and its sockets are
+//!   bound;
 //! - a cluster that is gone stays for as long as published routes still name it.
 //!
 //! Each wait ends after [`WARMING`], so that a control plane that forgets something cannot hold up
@@ -259,9 +260,11 @@ impl Linker<'_> {
         let cluster = spec
             .inline_clusters()
             .find(|name| unanswered.contains(*name));
+        let secret = spec.secrets().find(|slot| !slot.is_filled());
         route
             .map(|name| format!("routes {name}"))
             .or_else(|| cluster.map(|name| format!("endpoints of {name}")))
+            .or_else(|| secret.map(|slot| format!("the secret {}", slot.name())))
     }
 
     fn listener(

@@ -19,7 +19,8 @@ use super::compile::Context;
 use super::endpoint::host_and_port;
 use super::field::{At, Refusal, is_set, must_be_off, must_be_unlimited, sort_fields, unpack};
 use super::manager::{self, Manager, Routes};
-use super::transport::{self, Configurations};
+use super::secret::Slot;
+use super::transport::{self, Configurations, Downstream};
 use super::{
     Direction, Filter, FilterChain, FilterChains, Http, Listener, PeerDirectory, Router, TcpProxy,
     tcp_proxy,
@@ -38,6 +39,8 @@ pub struct ListenerSpec {
     workload: Arc<Workload>,
     peers: Arc<PeerDirectory>,
     tls: Configurations<rustls::ServerConfig>,
+    /// What its chains need to shake hands.
+    secrets: Vec<Arc<Slot>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,8 @@ struct ChainSpec {
     /// In lower case; empty if the chain takes connections whatever they ask for.
     server_names: Vec<String>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    mesh: bool,
+    passes_tls: bool,
     filter: FilterSpec,
 }
 
@@ -62,6 +67,11 @@ impl ListenerSpec {
             Routes::Inline(_) => None,
         });
         rds.collect()
+    }
+
+    /// The secrets without which it cannot shake hands.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Slot> {
+        self.secrets.iter().map(|slot| &**slot)
     }
 
     /// The clusters that the listener itself names: of sessions, and of routes that are part of it.
@@ -160,6 +170,7 @@ pub(super) fn compile(
         previous,
         context,
         tls: Configurations::default(),
+        secrets: Vec::new(),
         chains: Vec::new(),
     };
     for (i, message) in filter_chains.iter().enumerate() {
@@ -174,9 +185,16 @@ pub(super) fn compile(
         }
         reader.chain(&at, message)?;
     }
-    let Reader { tls, chains, .. } = reader;
+    let Reader {
+        tls,
+        secrets,
+        chains,
+        ..
+    } = reader;
     check_server_names(at, &chains)?;
-    let in_plain_text = chains.iter().any(|chain| chain.tls.is_none());
+    let in_plain_text = chains
+        .iter()
+        .any(|chain| chain.tls.is_none() && !chain.passes_tls);
     Ok(ListenerSpec {
         name: name.as_str().into(),
         address: SocketAddr::new(ip, port),
@@ -187,6 +205,7 @@ pub(super) fn compile(
         workload: own.unwrap_or_else(|| Arc::clone(&context.workload)),
         peers: Arc::new(PeerDirectory::new(peers.into_iter().map(Arc::new))),
         tls,
+        secrets,
     })
 }
 
@@ -215,12 +234,15 @@ pub(super) fn build(
                 Filter::Http(Http {
                     router,
                     path: manager.path,
+                    forward_certificate: manager.forward_certificate,
                 })
             }
             FilterSpec::Tcp(proxy) => Filter::Tcp(Arc::clone(proxy)),
         };
         let built = Arc::new(FilterChain {
             tls: chain.tls.clone(),
+            mesh: chain.mesh,
+            passes_tls: chain.passes_tls,
             filter,
         });
         if chain.server_names.is_empty() {
@@ -252,6 +274,7 @@ struct Reader<'a> {
     previous: Option<&'a ListenerSpec>,
     context: &'a Context,
     tls: Configurations<rustls::ServerConfig>,
+    secrets: Vec<Arc<Slot>>,
     chains: Vec<ChainSpec>,
 }
 
@@ -268,7 +291,17 @@ impl Reader<'_> {
         let place = at.field("transport_socket");
         let terms = transport::downstream(&place, transport_socket.as_ref(), identity)?;
         let before = self.previous.map(|listener| &listener.tls);
-        let tls = terms.map(|terms| self.tls.server(before, identity, terms));
+        let (tls, mesh) = match terms {
+            None => (None, false),
+            Some(Downstream::Mesh(terms)) => (Some(self.tls.server(before, identity, terms)), true),
+            Some(Downstream::Own(terms)) => {
+                let secrets = &self.context.secrets;
+                let slots = terms.secrets().map(|name| secrets.slot(name));
+                self.secrets.extend(slots);
+                (Some(terms.config(secrets)), false)
+            }
+        };
+        let mut passes_tls = false;
 
         let mut names = Vec::new();
         if let Some(criteria) = filter_chain_match {
@@ -281,14 +314,17 @@ impl Reader<'_> {
                     source_type, source_prefix_ranges, source_ports, application_protocols,
                 }
             });
-            let ours = if tls.is_some() { "tls" } else { "raw_buffer" };
+            // Bytes that begin with TLS which somebody else terminates.
+            passes_tls = tls.is_none() && (transport_protocol == "tls" || !server_names.is_empty());
+            let ours = if tls.is_some() || passes_tls {
+                "tls"
+            } else {
+                "raw_buffer"
+            };
             if !transport_protocol.is_empty() && transport_protocol != ours {
                 return Err(at.field("transport_protocol").refuse(format!(
                     "{transport_protocol:?} does not go with the chain's transport socket ({ours:?})"
                 )));
-            }
-            if tls.is_none() && !server_names.is_empty() {
-                return Err(at.field("server_names").refuse("only TLS has server names"));
             }
             for (i, name) in server_names.iter().enumerate() {
                 names.push(server_name(&at.item("server_names", i), name)?);
@@ -316,11 +352,18 @@ impl Reader<'_> {
             )?)
         } else {
             let before = |name: &str| previous.and_then(|spec| spec.inline_router(name));
+            if passes_tls {
+                return Err(at.refuse(
+                    "cannot look into TLS that it does not terminate; set transport_socket",
+                ));
+            }
             FilterSpec::Http(manager::compile(&at, &unpack(&at, any)?, before, workers)?)
         };
         self.chains.push(ChainSpec {
             server_names: names,
             tls,
+            mesh,
+            passes_tls,
             filter,
         });
         Ok(())

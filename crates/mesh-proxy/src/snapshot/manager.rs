@@ -8,7 +8,8 @@ use mesh_xds::envoy::dynamic_forward_proxy::filter::FilterConfig as DynamicFilte
 use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::http_connection_manager as http;
 use mesh_xds::envoy::http_connection_manager::http_connection_manager::{
-    CodecType, PathWithEscapedSlashesAction, RouteSpecifier,
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    SetCurrentClientCertDetails,
 };
 use mesh_xds::envoy::http_connection_manager::http_filter::ConfigType;
 use mesh_xds::envoy::protobuf::BoolValue;
@@ -27,6 +28,8 @@ pub(super) struct Manager {
     pub(super) routes: Routes,
     /// How paths are brought into their normal form before anybody reads them.
     pub(super) path: Normalization,
+    /// Whether the services behind are told which certificate the client has.
+    pub(super) forward_certificate: bool,
 }
 
 /// Where a chain's routes come from.
@@ -51,6 +54,7 @@ pub(super) fn compile<'r>(
             codec_type, http_filters, stream_idle_timeout, request_timeout, request_headers_timeout,
             normalize_path, generate_request_id, internal_address_config, route_specifier, merge_slashes,
             path_with_escaped_slashes_action,
+            forward_client_cert_details, set_current_client_cert_details,
         }
         // Names for statistics. That the peer's address is the client's, and what is done about it, follows
         // from where the listener stands: see `edge` of [`Listener`].
@@ -63,7 +67,7 @@ pub(super) fn compile<'r>(
             access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
             xff_num_trusted_hops, original_ip_detection_extensions, early_header_mutation_extensions,
             skip_xff_append, via, preserve_external_request_id, always_set_request_id_in_response,
-            forward_client_cert_details, set_current_client_cert_details, forward_client_cert_matcher,
+            forward_client_cert_matcher,
             proxy_100_continue, represent_ipv4_remote_address_as_ipv4_mapped_ipv6, upgrade_configs,
             request_id_extension, local_reply_config,
             strip_matching_host_port, stream_error_on_invalid_http_message, path_normalization_options,
@@ -90,6 +94,11 @@ pub(super) fn compile<'r>(
     if internal_address_config.as_ref().is_some_and(is_set) {
         return Err(at.field("internal_address_config").unsupported());
     }
+    let forward_certificate = client_certificate(
+        at,
+        *forward_client_cert_details,
+        set_current_client_cert_details.as_ref(),
+    )?;
     http_filters_of(at, http_filters)?;
     let routes = match route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
@@ -119,7 +128,41 @@ pub(super) fn compile<'r>(
             unescape_slashes: unescapes_slashes(at, *path_with_escaped_slashes_action)?,
             merge_slashes: *merge_slashes,
         },
+        forward_certificate,
     })
+}
+
+/// Whether the client's certificate is told. What a client says of itself is never passed on.
+fn client_certificate(
+    at: &At<'_>,
+    how: i32,
+    details: Option<&SetCurrentClientCertDetails>,
+) -> Result<bool, Refusal> {
+    let sets = how == ForwardClientCertDetails::SanitizeSet as i32;
+    if !sets && how != ForwardClientCertDetails::Sanitize as i32 {
+        return Err(at
+            .field("forward_client_cert_details")
+            .refuse("must be SANITIZE or SANITIZE_SET"));
+    }
+    if let Some(message) = details {
+        let at = at.field("set_current_client_cert_details");
+        sort_fields!(at, message => SetCurrentClientCertDetails {
+            takes { subject, cert, dns, uri }
+            ignores {}
+            refuses { chain, issuer, format }
+        });
+        let all = *subject == Some(BoolValue { value: true }) && *cert && *dns && *uri;
+        if sets && !all {
+            return Err(
+                at.refuse("must ask for subject, cert, dns and uri, as Istio's gateways do")
+            );
+        }
+    } else if sets {
+        return Err(at
+            .field("set_current_client_cert_details")
+            .refuse("is missing, and SANITIZE_SET needs it"));
+    }
+    Ok(sets)
 }
 
 /// The router, and the filters that routes speak to, are known; others may be passed over where they allow it.

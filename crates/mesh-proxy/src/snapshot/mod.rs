@@ -21,7 +21,9 @@ mod rewrite;
 pub mod route;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod secret;
 mod tcp_proxy;
+mod terminate;
 mod tier;
 mod transport;
 
@@ -131,13 +133,35 @@ impl FilterChains {
 /// What is done with a connection.
 #[derive(Debug)]
 pub struct FilterChain {
-    /// TLS as its server; plain text without.
+    /// TLS as its server; none of its own without.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The clients are proxies of the mesh, verified by its roots; with any other certificate they are
+    /// strangers all the same.
+    pub mesh: bool,
+    /// The connections begin with TLS that somebody behind terminates.
+    pub passes_tls: bool,
     /// What is spoken.
     pub filter: Filter,
 }
 
 impl FilterChain {
+    /// A chain in plain text.
+    #[must_use]
+    pub fn plain(filter: Filter) -> Self {
+        Self {
+            tls: None,
+            mesh: false,
+            passes_tls: false,
+            filter,
+        }
+    }
+
+    /// Whether its connections begin with TLS.
+    #[must_use]
+    pub fn takes_tls(&self) -> bool {
+        self.tls.is_some() || self.passes_tls
+    }
+
     /// Its routes, if it carries requests.
     #[must_use]
     pub fn router(&self) -> Option<&Arc<Router>> {
@@ -165,6 +189,8 @@ pub struct Http {
     pub router: Arc<Router>,
     /// How paths are brought into their normal form before anybody reads them.
     pub path: Normalization,
+    /// Whether the services behind are told which certificate the client has proven to have.
+    pub forward_certificate: bool,
 }
 
 /// Where the sessions of a filter chain go.

@@ -20,15 +20,15 @@ use mesh_xds::envoy::fault::HttpFault;
 use mesh_xds::envoy::protobuf::{Any, Duration};
 use mesh_xds::envoy::route as pb;
 use mesh_xds::envoy::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use mesh_xds::envoy::route::virtual_host::TlsRequirementType;
 use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHost;
 use prost::Name;
 
-use super::field::{
-    At, Refusal, is_set, length, must_be_off, must_be_unlimited, sort_fields, unpack,
-};
+use super::field::{At, Refusal, length, must_be_off, must_be_unlimited, sort_fields, unpack};
 use super::{
-    Action, Changes, Cors, Edits, Fault, Forward, PathRewrite, Retry, Route, RouteMatcher, Router,
-    Split, TargetChanges, Timeout, VirtualHost, cors, edit, matcher, rewrite,
+    Action, Changes, Cors, Edits, Fault, Forward, HeaderMatcher, HeaderName, PathMatcher,
+    PathRewrite, Redirect, Retry, Route, RouteMatcher, Router, Split, TargetChanges, Timeout,
+    ValueMatcher, VirtualHost, cors, edit, matcher, rewrite,
 };
 
 /// Envoy's own, for a route that says nothing.
@@ -144,6 +144,29 @@ impl Router {
     }
 }
 
+/// What requests in plain text get of a host that has to be behind TLS.
+fn to_https() -> Route {
+    let mut matcher = RouteMatcher::path(PathMatcher::Prefix {
+        value: String::new(),
+        ignore_case: false,
+    });
+    matcher.headers.push(HeaderMatcher {
+        name: HeaderName::Scheme,
+        value: ValueMatcher::Exact("http".to_owned()),
+        invert: false,
+        missing_is_empty: false,
+    });
+    let redirect = Redirect {
+        status: StatusCode::MOVED_PERMANENTLY,
+        scheme: Some("https".to_owned()),
+        host: None,
+        port: None,
+        path: None,
+        strip_query: false,
+    };
+    Route::new("", matcher, Action::Redirect(Box::new(redirect)))
+}
+
 /// Cluster names, each allocated once.
 #[derive(Default)]
 struct Clusters(HashMap<String, Arc<str>>);
@@ -222,9 +245,11 @@ impl Reader<'_> {
                 request_body_buffer_limit, request_mirror_policies, route_specifiers,
             }
         });
-        if is_set(require_tls) {
-            return Err(at.field("require_tls").unsupported());
-        }
+        let redirect = match TlsRequirementType::try_from(*require_tls) {
+            Ok(TlsRequirementType::None) => None,
+            Ok(TlsRequirementType::All) => Some(Arc::new(to_https())),
+            _ => return Err(at.field("require_tls").refuse("must be NONE or ALL")),
+        };
         let defaults = Defaults {
             retry: match retry_policy {
                 Some(policy) => retry::compile(&at.field("retry_policy"), policy)?,
@@ -234,7 +259,9 @@ impl Reader<'_> {
         };
         let routes = routes.iter().enumerate();
         let routes = routes.map(|(i, route)| self.route(&at.item("routes", i), route, &defaults));
-        let routes = routes.collect::<Result<_, _>>()?;
+        let routes = (redirect.into_iter().map(Ok))
+            .chain(routes)
+            .collect::<Result<_, _>>()?;
         Ok(VirtualHost::new(name, routes))
     }
 

@@ -54,6 +54,7 @@ pub(crate) static AUTHORITY: LazyLock<Authority> =
 /// A sidecar's context with two workers.
 pub(crate) fn context() -> Context {
     Context {
+        secrets: Arc::default(),
         identity: AUTHORITY.identity("default", "webapp"),
         workers: 2,
         workload: Arc::new(workload("webapp-original")),

@@ -1,7 +1,8 @@
 //! Transport sockets: what an Envoy TLS context demands, as terms that a rustls configuration keeps.
 //!
-//! Certificates and roots never come over xDS: a context only names them by Istio's secret names
-//! (`default`, `ROOTCA`), and both stand for this proxy's own [`Identity`]. What remains of a context
+//! Certificates and roots of the mesh never come over xDS: a context only names them by Istio's secret names
+//! (`default`, `ROOTCA`), and both stand for this proxy's own [`Identity`]. Other names are those of secrets; see
+//! `terminate.rs`. What remains of a context
 //! is [`Terms`]. Equal terms share one configuration over all versions of a resource, so that an
 //! unrelated change neither breaks connections nor forgets pools.
 
@@ -26,6 +27,7 @@ use mesh_xds::envoy::tls::tls_parameters::TlsProtocol;
 use prost::Name;
 
 use super::field::{At, Refusal, is_set, must_be_off, sort_fields, unpack};
+use super::terminate;
 
 /// Istio's name for the workload's own certificate.
 const OWN_CERTIFICATE: &str = "default";
@@ -137,12 +139,21 @@ pub(super) fn upstream(
     Ok(Some((terms, sni)))
 }
 
+/// How a filter chain terminates TLS.
+#[derive(Debug)]
+pub(super) enum Downstream {
+    /// With this workload's certificate, for proxies of the mesh.
+    Mesh(Terms),
+    /// With certificates of the user's.
+    Own(terminate::Terms),
+}
+
 /// Reads the transport socket of a filter chain, or `None` for plain text.
 pub(super) fn downstream(
     at: &At<'_>,
     socket: Option<&TransportSocket>,
     identity: &Identity,
-) -> Result<Option<Terms>, Refusal> {
+) -> Result<Option<Downstream>, Refusal> {
     use pb::DownstreamTlsContext;
     let Some(context) = context::<DownstreamTlsContext>(at, socket)? else {
         return Ok(None);
@@ -154,17 +165,26 @@ pub(super) fn downstream(
         ignores { disable_stateful_session_resumption, session_timeout }
         refuses { ocsp_staple_policy, full_scan_certs_on_sni_mismatch, prefer_client_ciphers }
     });
-    if *require_client_certificate != Some(BoolValue { value: true }) {
-        return Err(at
-            .field("require_client_certificate")
-            .refuse("must be true: TLS without a client certificate is not supported"));
-    }
+    let required = *require_client_certificate == Some(BoolValue { value: true });
     must_be_off(&at.field("require_sni"), require_sni.as_ref())?;
     match session_ticket_keys_type {
         None | Some(SessionTicketKeysType::DisableStatelessSessionResumption(_)) => {}
         Some(_) => return Err(at.field("session_ticket_keys_type").unsupported()),
     }
-    common(&at, common_tls_context.as_ref(), identity).map(Some)
+    if let Some(common) = common_tls_context
+        && let [secret, ..] = common.tls_certificate_sds_secret_configs.as_slice()
+        && secret.name != OWN_CERTIFICATE
+    {
+        let terms = terminate::read(&at.field("common_tls_context"), common, required)?;
+        return Ok(Some(Downstream::Own(terms)));
+    }
+    if !required {
+        return Err(at
+            .field("require_client_certificate")
+            .refuse("must be true: who has no certificate is not of the mesh"));
+    }
+    let terms = common(&at, common_tls_context.as_ref(), identity)?;
+    Ok(Some(Downstream::Mesh(terms)))
 }
 
 /// The context in a transport socket; `None` for plain text.

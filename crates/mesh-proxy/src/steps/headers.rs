@@ -42,6 +42,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) tls: bool,
     /// The client's address.
     pub(crate) client: &'a HeaderValue,
+    /// Its certificate, if it is to be told.
+    pub(crate) certificate: Option<&'a HeaderValue>,
 }
 
 /// An address as `x-forwarded-for` has it.
@@ -76,6 +78,9 @@ pub(crate) fn request(head: &mut Parts, origin: Origin<'_>) {
     }
     if origin.direction == Direction::Inbound || origin.edge {
         headers.remove(CLIENT_CERT);
+    }
+    if let Some(certificate) = origin.certificate {
+        headers.insert(CLIENT_CERT, certificate.clone());
     }
     let scheme = HeaderValue::from_static(if origin.tls { "https" } else { "http" });
     if origin.edge {

@@ -201,6 +201,7 @@ impl Setup {
         });
         let filter = self.tcp.map_or(
             Filter::Http(Http {
+                forward_certificate: false,
                 router,
                 path: Normalization {
                     normalize: true,
@@ -211,9 +212,11 @@ impl Setup {
         );
         let mut listener = self.listener;
         match self.tls {
-            None => listener.chains.default = Some(Arc::new(FilterChain { tls: None, filter })),
+            None => listener.chains.default = Some(Arc::new(FilterChain::plain(filter))),
             Some((names, config)) => {
                 let chain = Arc::new(FilterChain {
+                    mesh: true,
+                    passes_tls: false,
                     tls: Some(config),
                     filter,
                 });

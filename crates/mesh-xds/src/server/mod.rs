@@ -84,7 +84,7 @@ pub struct DeltaSession {
     limits: Limits,
     set: ResourceSet,
     /// Indexed by `ResourceType as usize`.
-    channels: [Channel; 4],
+    channels: [Channel; ResourceType::COUNT],
     /// How many sets there have been: the version that responses carry for people to read.
     generation: u64,
     nonces: u64,
@@ -138,7 +138,7 @@ impl DeltaSession {
 
     /// How far the proxy is with each type, in push order.
     #[must_use]
-    pub fn status(&self) -> [(ResourceType, TypeStatus); 4] {
+    pub fn status(&self) -> [(ResourceType, TypeStatus); ResourceType::COUNT] {
         ResourceType::ALL.map(|kind| (kind, self.channels[kind as usize].status()))
     }
 
@@ -150,10 +150,11 @@ impl DeltaSession {
         if !self.is_under_way(ResourceType::Cluster) {
             self.send(ResourceType::Listener, Removals::Now, now, &mut responses);
             self.send(ResourceType::Route, Removals::Now, now, &mut responses);
+            self.send(ResourceType::Secret, Removals::Now, now, &mut responses);
         }
         for kind in [ResourceType::Cluster, ResourceType::Endpoint] {
             let busy = ResourceType::ALL.map(|other| self.is_under_way(other));
-            if busy == [false; 4] {
+            if busy == [false; ResourceType::COUNT] {
                 self.send(kind, Removals::Now, now, &mut responses);
             }
         }

@@ -13,6 +13,7 @@ use crate::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::envoy::endpoint::ClusterLoadAssignment;
 use crate::envoy::listener::Listener;
 use crate::envoy::route::{RouteConfiguration, VirtualHost};
+use crate::envoy::tls::{GenericSecret, Secret, secret::Type};
 use crate::{ResourceSet, ResourceType};
 
 use ResourceType::{Cluster as C, Endpoint as E, Listener as L, Route as R};
@@ -45,6 +46,13 @@ fn insert(set: &mut ResourceSet, kind: ResourceType, name: &str, content: u8) {
                 ..VirtualHost::default()
             }],
             ..RouteConfiguration::default()
+        }),
+        ResourceType::Secret => set.insert(&Secret {
+            name,
+            r#type: Some(Type::GenericSecret(GenericSecret {
+                secret: None,
+                secrets: [(content, Default::default())].into(),
+            })),
         }),
     }
 }
@@ -239,7 +247,7 @@ fn what_is_referred_to_goes_first_and_leaves_last() {
     assert_eq!(words(&removal), ["CDS -old"]);
     assert_eq!(stream.accept(removal)[1..], ["EDS -old"]);
     assert!(
-        ResourceType::ALL
+        [C, E, L, R]
             .iter()
             .all(|kind| stream.sync(*kind) == Sync::Synced)
     );

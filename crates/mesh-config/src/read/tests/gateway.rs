@@ -2,7 +2,7 @@
 
 use super::{finds, spec};
 use crate::finding::Level;
-use crate::model::Spec;
+use crate::model::{ServerProtocol, ServerTlsMode, Spec, TlsVersion};
 
 #[test]
 fn gateways() {
@@ -13,7 +13,7 @@ fn gateways() {
     ) else {
         panic!("it is a Gateway")
     };
-    assert_eq!(gateway.servers[0].port.protocol, "HTTP");
+    assert_eq!(gateway.servers[0].port.protocol, ServerProtocol::Http);
     assert_eq!(gateway.servers[0].hosts[1], "www.example.com");
 
     let server = |text: &str| format!("{{selector: {{a: b}}, servers: [{text}]}}");
@@ -118,14 +118,32 @@ fn gateways() {
                 "the selector is empty",
             ),
             (
-                "{selector: {a: b}, servers: [{port: {number: 1, protocol: TCP, name: a}, hosts: ['*']}]}",
+                "{selector: {a: b}, servers: [{port: {number: 1, protocol: mongo, name: a}, hosts: ['*']}]}",
                 "spec.servers[0].port.protocol",
-                "TCP servers are not served yet",
+                "MONGO is carried as TCP",
             ),
             (
-                "{selector: {a: b}, servers: [{port: {number: 80, protocol: HTTP, name: a}, hosts: ['*'], tls: {httpsRedirect: true}}]}",
-                "spec.servers[0].tls",
-                "tls is accepted but not acted on",
+                "{selector: {a: b}, servers: [{port: {number: 80, protocol: HTTP, name: a}, bind: eth0, hosts: ['*']}]}",
+                "spec.servers[0].bind",
+                "\"eth0\" is no IP address",
+            ),
+            (
+                "{selector: {a: b}, servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'],
+                  tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_1}}]}",
+                "spec.servers[0].tls.minProtocolVersion",
+                "TLSV1_1 is not spoken",
+            ),
+            (
+                "{selector: {a: b}, servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'],
+                  tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}}]}",
+                "spec.servers[0].tls.maxProtocolVersion",
+                "it is older than minProtocolVersion",
+            ),
+            (
+                "{selector: {a: b}, servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'],
+                  tls: {mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA]}}]}",
+                "spec.servers[0].tls.cipherSuites[0]",
+                "\"AES128-SHA\" is a cipher suite that the proxies do not have",
             ),
         ],
     );
@@ -139,4 +157,32 @@ fn gateways() {
             "a is already spec.servers[0].port.name",
         )],
     );
+}
+
+#[test]
+fn tls_of_servers() {
+    let tls = |text: &str| {
+        let text = format!(
+            "{{selector: {{a: b}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {text}}}]}}"
+        );
+        let Spec::Gateway(gateway) = spec("Gateway", &text) else {
+            panic!("it is a Gateway")
+        };
+        gateway.servers[0].tls.clone().expect("it has tls")
+    };
+    let simple = tls("{credentialName: shop, minProtocolVersion: TLSV1_2}");
+    assert_eq!(simple.mode, ServerTlsMode::Simple);
+    assert_eq!(simple.credentials, ["shop"]);
+    assert_eq!(simple.min_version, TlsVersion::V1_2);
+    assert_eq!(simple.max_version, TlsVersion::Auto);
+
+    let files = tls(
+        "{mode: OPTIONAL_MUTUAL, caCertificates: /ca, subjectAltNames: [a], tlsCertificates: [
+          {serverCertificate: /rsa, privateKey: /rsa.key}, {serverCertificate: /ec, privateKey: /ec.key}]}",
+    );
+    assert_eq!(files.mode, ServerTlsMode::OptionalMutual);
+    assert_eq!(files.certificates[1].key, "/ec.key");
+    assert_eq!(files.ca_file.as_deref(), Some("/ca"));
+    assert_eq!(files.subject_alt_names, ["a"]);
+    assert!(tls("{mode: PASSTHROUGH}").mode.passes_through());
 }

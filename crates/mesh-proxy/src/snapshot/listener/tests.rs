@@ -295,7 +295,8 @@ fn chains_that_could_not_be_told_apart_are_refused_by_name() {
         .clear();
     assert_eq!(
         refused(|m| m.filter_chains = vec![plain]),
-        "filter_chains[0].filter_chain_match.server_names"
+        "filter_chains[0].filters[0].typed_config",
+        "nobody looks into TLS that somebody else terminates"
     );
     assert_eq!(
         refused(|m| m.default_filter_chain = Some(tls_chain(&["a"], &manager))),

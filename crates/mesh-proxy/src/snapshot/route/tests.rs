@@ -401,7 +401,7 @@ fn what_is_not_supported_is_refused_by_name() {
     message.request_headers_to_remove.push("x".into());
     assert_eq!(refused(&message), "request_headers_to_remove");
     let mut message = one(forwarding(to_cluster("a")));
-    message.virtual_hosts[0].require_tls = 2;
+    message.virtual_hosts[0].require_tls = 1;
     assert_eq!(refused(&message), "virtual_hosts[0].require_tls");
     let mut message = one(forwarding(to_cluster("a")));
     message.virtual_hosts[0].routes[0].r#match = None;

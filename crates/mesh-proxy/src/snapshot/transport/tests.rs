@@ -16,8 +16,10 @@ fn read_upstream(context: &pb::UpstreamTlsContext) -> Result<(Terms, String), Re
 
 fn read_downstream(context: &pb::DownstreamTlsContext) -> Result<Terms, Refusal> {
     let socket = tls_socket(context);
-    let read = downstream(&At::ROOT, Some(&socket), &identity())?;
-    Ok(read.expect("a TLS socket is not plain text"))
+    match downstream(&At::ROOT, Some(&socket), &identity())? {
+        Some(Downstream::Mesh(terms)) => Ok(terms),
+        other => panic!("not for the mesh: {other:?}"),
+    }
 }
 
 fn common_of(context: &mut pb::UpstreamTlsContext) -> &mut pb::CommonTlsContext {

@@ -11,6 +11,7 @@ static EDGE: Origin<'_> = origin(true);
 
 const fn origin(edge: bool) -> Origin<'static> {
     Origin {
+        certificate: None,
         direction: Direction::Outbound,
         edge,
         tls: false,

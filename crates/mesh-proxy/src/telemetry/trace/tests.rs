@@ -50,6 +50,7 @@ fn listener(direction: Direction, edge: bool) -> Arc<Listener> {
 
 fn peer(listener: &Arc<Listener>, server_name: Option<&str>) -> Peer {
     let hello = Hello {
+        certificate: None,
         listener: "listener".into(),
         server_name: server_name.map(str::to_owned),
         address: ([10, 0, 0, 7], 1).into(),
