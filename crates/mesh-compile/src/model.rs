@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mesh_config::Config;
-use mesh_config::model::{MeshConfig, Retries};
+use mesh_config::model::MeshConfig;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use mesh_xds::{ResourceSet, Workload};
 
@@ -24,8 +24,6 @@ pub struct Settings {
     pub root_namespace: String,
     /// What the metric labels `source_cluster` and `destination_cluster` say.
     pub cluster_id: String,
-    /// What is tried again where a route does not say; `None` is Istio's default.
-    pub default_retries: Option<Retries>,
     /// Istio's MeshConfig.
     pub mesh: MeshConfig,
 }
@@ -36,7 +34,6 @@ impl Default for Settings {
             trust_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             cluster_id: "mesh".to_owned(),
-            default_retries: None,
             mesh: MeshConfig::default(),
         }
     }

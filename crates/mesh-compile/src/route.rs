@@ -192,7 +192,7 @@ impl<'a> Router<'a> {
 
     /// Sends requests on, under the rules of their route.
     fn forward(&self, specifier: ClusterSpecifier, http: &HttpRoute) -> Action {
-        let default = self.mesh.settings.default_retries.as_ref();
+        let default = self.mesh.settings.mesh.default_retries.as_ref();
         let retries = http.retries.as_ref().or(default);
         let mut action = RouteAction {
             cluster_specifier: Some(specifier),

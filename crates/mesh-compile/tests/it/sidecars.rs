@@ -8,7 +8,7 @@ use mesh_xds::node::NodeMetadata;
 use mesh_xds::{ResourceSet, metadata};
 
 use super::summary::{endpoints, messages, names, routes, routes_at, summary};
-use super::support::{group, instance, istio, model, service, sidecar, sidecar_of};
+use super::support::{config, group, instance, istio, model, service, sidecar, sidecar_of};
 
 const A: &str = "a.default.svc.cluster.local";
 
@@ -393,6 +393,25 @@ fn routes_retry_what_was_not_processed_and_have_no_time_limit() {
         "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
     );
     assert_eq!(policy.num_retries.map(|number| number.value), Some(2));
+}
+
+#[test]
+fn the_meshs_retries_hold_where_a_route_says_nothing() {
+    let retries = mesh_config::model::Retries {
+        attempts: 7,
+        ..Default::default()
+    };
+    let mut settings = mesh_compile::Settings::default();
+    settings.mesh.default_retries = Some(retries);
+    let yaml = service("default", "a", 80);
+    let model = mesh_compile::Model::build(&config(&yaml), &[], &settings);
+    let set = model.resources_for(&sidecar("default", "w"));
+    let configuration = messages::<RouteConfiguration>(&set).remove(0);
+    let Some(Action::Route(action)) = &configuration.virtual_hosts[0].routes[0].action else {
+        panic!("the default route forwards");
+    };
+    let policy = action.retry_policy.clone().expect("it is switched on");
+    assert_eq!(policy.num_retries.map(|number| number.value), Some(7));
 }
 
 #[test]
