@@ -135,7 +135,6 @@ fn build(
         None => mesh_wide::of_config_map(&config, root, domain),
     };
     if let Some(mesh) = mesh {
-        settings.default_retries.clone_from(&mesh.default_retries);
         if let Some(root) = &mesh.root_namespace {
             settings.root_namespace.clone_from(root);
         }
