@@ -115,7 +115,7 @@ async fn changed(mesh: Option<&mut watch::Receiver<MeshConfig>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn build(
