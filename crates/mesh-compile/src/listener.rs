@@ -120,6 +120,10 @@ pub(crate) fn http_chain(
             .then_some(BoolValue { value: true }),
         ..HttpConnectionManager::default()
     };
+    if callers == Callers::Ours {
+        // What a gateway has told of its client's certificate reaches the app.
+        manager.forward_client_cert_details = ForwardClientCertDetails::ForwardOnly as i32;
+    }
     if callers == Callers::Clients {
         // As Istio's gateways do.
         manager.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet as i32;

@@ -21,7 +21,9 @@ use crate::answer::{Answer, Content};
 use crate::fail::{Fail, Flag, Flags};
 use crate::grpc;
 use crate::peer::{Peer, Progress, Standing};
-use crate::snapshot::{Cluster, Direction, Endpoint, Route, ServiceName, VirtualHost};
+use crate::snapshot::{
+    ClientCertificate, Cluster, Direction, Endpoint, Filter, Route, ServiceName, VirtualHost,
+};
 use crate::steps::cors::Grant;
 use crate::steps::headers::{self, MESH_ERROR, REQUEST_ID};
 use crate::steps::timeout::Deadline;
@@ -140,10 +142,12 @@ impl Exchange {
 
     pub(crate) fn origin(&self) -> headers::Origin<'_> {
         headers::Origin {
-            direction: self.standing.listener.direction,
             edge: self.standing.listener.edge,
             tls: self.peer.hello.tls,
             client: &self.peer.client,
+            keeps_certificate: self.peer.is_mesh()
+                && matches!(&self.standing.filter, Filter::Http(http)
+                    if http.client_certificate == ClientCertificate::Forward),
             certificate: self.peer.hello.certificate.as_ref(),
         }
     }

@@ -17,7 +17,7 @@ use tokio_rustls::{StartHandshake, TlsStream};
 use crate::alpn;
 use crate::certificate;
 use crate::peer::Protocol;
-use crate::snapshot::{Filter, FilterChain, Listener};
+use crate::snapshot::{ClientCertificate, Filter, FilterChain, Listener};
 
 /// The first byte of a TLS connection: a handshake record.
 const HANDSHAKE: u8 = 0x16;
@@ -159,7 +159,7 @@ fn forwarded(chain: &FilterChain, session: &rustls::ServerConnection) -> Option<
         return None;
     };
     let leaf = session.peer_certificates()?.first()?;
-    http.forward_certificate
+    (http.client_certificate == ClientCertificate::Set)
         .then(|| certificate::forwarded(leaf))
         .flatten()
 }

@@ -234,7 +234,7 @@ pub(super) fn build(
                 Filter::Http(Http {
                     router,
                     path: manager.path,
-                    forward_certificate: manager.forward_certificate,
+                    client_certificate: manager.client_certificate,
                 })
             }
             FilterSpec::Tcp(proxy) => Filter::Tcp(Arc::clone(proxy)),

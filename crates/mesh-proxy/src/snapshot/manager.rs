@@ -19,7 +19,7 @@ use prost::Name;
 use super::cluster::from_stream;
 use super::field::{At, Refusal, is_set, must_be_unlimited, sort_fields, unpack};
 use super::route::{self, RouteSpec};
-use super::{Normalization, Router};
+use super::{ClientCertificate, Normalization, Router};
 
 /// What a connection manager says.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub(super) struct Manager {
     pub(super) routes: Routes,
     /// How paths are brought into their normal form before anybody reads them.
     pub(super) path: Normalization,
-    /// Whether the services behind are told which certificate the client has.
-    pub(super) forward_certificate: bool,
+    /// What the services behind are told of the client's certificate.
+    pub(super) client_certificate: ClientCertificate,
 }
 
 /// Where a chain's routes come from.
@@ -94,7 +94,7 @@ pub(super) fn compile<'r>(
     if internal_address_config.as_ref().is_some_and(is_set) {
         return Err(at.field("internal_address_config").unsupported());
     }
-    let forward_certificate = client_certificate(
+    let client_certificate = client_certificate(
         at,
         *forward_client_cert_details,
         set_current_client_cert_details.as_ref(),
@@ -128,22 +128,27 @@ pub(super) fn compile<'r>(
             unescape_slashes: unescapes_slashes(at, *path_with_escaped_slashes_action)?,
             merge_slashes: *merge_slashes,
         },
-        forward_certificate,
+        client_certificate,
     })
 }
 
-/// Whether the client's certificate is told. What a client says of itself is never passed on.
+/// What the services behind are told of the client's certificate. What strangers say of theirs is never passed on.
 fn client_certificate(
     at: &At<'_>,
     how: i32,
     details: Option<&SetCurrentClientCertDetails>,
-) -> Result<bool, Refusal> {
-    let sets = how == ForwardClientCertDetails::SanitizeSet as i32;
-    if !sets && how != ForwardClientCertDetails::Sanitize as i32 {
-        return Err(at
-            .field("forward_client_cert_details")
-            .refuse("must be SANITIZE or SANITIZE_SET"));
-    }
+) -> Result<ClientCertificate, Refusal> {
+    let kind = match ForwardClientCertDetails::try_from(how) {
+        Ok(ForwardClientCertDetails::Sanitize) => ClientCertificate::Sanitize,
+        Ok(ForwardClientCertDetails::SanitizeSet) => ClientCertificate::Set,
+        Ok(ForwardClientCertDetails::ForwardOnly) => ClientCertificate::Forward,
+        _ => {
+            return Err(at
+                .field("forward_client_cert_details")
+                .refuse("must be SANITIZE, SANITIZE_SET or FORWARD_ONLY"));
+        }
+    };
+    let sets = kind == ClientCertificate::Set;
     if let Some(message) = details {
         let at = at.field("set_current_client_cert_details");
         sort_fields!(at, message => SetCurrentClientCertDetails {
@@ -162,7 +167,7 @@ fn client_certificate(
             .field("set_current_client_cert_details")
             .refuse("is missing, and SANITIZE_SET needs it"));
     }
-    Ok(sets)
+    Ok(kind)
 }
 
 /// The router, and the filters that routes speak to, are known; others may be passed over where they allow it.

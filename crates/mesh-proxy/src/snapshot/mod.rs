@@ -189,8 +189,20 @@ pub struct Http {
     pub router: Arc<Router>,
     /// How paths are brought into their normal form before anybody reads them.
     pub path: Normalization,
-    /// Whether the services behind are told which certificate the client has proven to have.
-    pub forward_certificate: bool,
+    /// What the services behind are told of the client's certificate.
+    pub client_certificate: ClientCertificate,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// It is removed.
+    #[default]
+    Sanitize,
+    /// It says which certificate the client has proven to have, and nothing else.
+    Set,
+    /// It stays if the client is a proxy of the mesh.
+    Forward,
 }
 
 /// Where the sessions of a filter chain go.

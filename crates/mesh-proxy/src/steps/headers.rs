@@ -13,7 +13,6 @@ use http::{Response, StatusCode};
 use super::intake::KEPT;
 use crate::fail::{Fail, Flag};
 use crate::grpc::is_grpc;
-use crate::snapshot::Direction;
 
 /// Whose request it was.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,12 +35,13 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {
-    pub(crate) direction: Direction,
     /// From a stranger.
     pub(crate) edge: bool,
     pub(crate) tls: bool,
     /// The client's address.
     pub(crate) client: &'a HeaderValue,
+    /// What it says of certificates stays: it is a proxy of the mesh.
+    pub(crate) keeps_certificate: bool,
     /// Its certificate, if it is to be told.
     pub(crate) certificate: Option<&'a HeaderValue>,
 }
@@ -76,7 +76,7 @@ pub(crate) fn request(head: &mut Parts, origin: Origin<'_>) {
         // Answered here, as soon as the body is asked for.
         headers.remove(header::EXPECT);
     }
-    if origin.direction == Direction::Inbound || origin.edge {
+    if origin.edge || !origin.keeps_certificate {
         headers.remove(CLIENT_CERT);
     }
     if let Some(certificate) = origin.certificate {

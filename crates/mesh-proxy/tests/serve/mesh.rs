@@ -9,9 +9,10 @@ use mesh_identity::testing::Authority;
 use mesh_identity::{Identity, tls};
 use mesh_proxy::runtime::Workers;
 use mesh_proxy::snapshot::{
-    Action, Balance, Cluster, Connections, Direction, Endpoint, Filter, FilterChain, FilterChains,
-    Forward, Http, Listener, Normalization, PathMatcher, PeerDirectory, Retry, Route, RouteMatcher,
-    Router, ServiceName, Snapshot, Split, TcpProxy, UpstreamTls, VirtualHost,
+    Action, Balance, ClientCertificate, Cluster, Connections, Direction, Endpoint, Filter,
+    FilterChain, FilterChains, Forward, Http, Listener, Normalization, PathMatcher, PeerDirectory,
+    Retry, Route, RouteMatcher, Router, ServiceName, Snapshot, Split, TcpProxy, UpstreamTls,
+    VirtualHost,
 };
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::upstream::{ClusterState, EndpointState};
@@ -201,7 +202,7 @@ impl Setup {
         });
         let filter = self.tcp.map_or(
             Filter::Http(Http {
-                forward_certificate: false,
+                client_certificate: ClientCertificate::default(),
                 router,
                 path: Normalization {
                     normalize: true,

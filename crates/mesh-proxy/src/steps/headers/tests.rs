@@ -11,8 +11,8 @@ static EDGE: Origin<'_> = origin(true);
 
 const fn origin(edge: bool) -> Origin<'static> {
     Origin {
+        keeps_certificate: false,
         certificate: None,
-        direction: Direction::Outbound,
         edge,
         tls: false,
         client: &LOCAL,
@@ -172,4 +172,26 @@ fn the_first_of_a_list_of_clients_is_alone_in_it() {
     assert_eq!(address([10, 0, 0, 1].into()), "10.0.0.1");
     let mapped: IpAddr = "::ffff:10.0.0.1".parse().expect("an address");
     assert_eq!(address(mapped), "10.0.0.1");
+}
+
+#[test]
+fn a_clients_certificate_is_told_by_gateways_and_passed_on_by_the_mesh() {
+    let claim = [("x-forwarded-client-cert", "Hash=claimed")];
+    let told = HeaderValue::from_static("Hash=proven");
+    let at_edge = Origin {
+        certificate: Some(&told),
+        ..EDGE
+    };
+    assert_eq!(passed(&claim, at_edge)["x-forwarded-client-cert"], told);
+    assert!(!has(&passed(&claim, INSIDE), "x-forwarded-client-cert"));
+    let from_mesh = Origin {
+        keeps_certificate: true,
+        ..INSIDE
+    };
+    assert!(has(&passed(&claim, from_mesh), "x-forwarded-client-cert"));
+    let stranger = Origin {
+        edge: true,
+        ..from_mesh
+    };
+    assert!(!has(&passed(&claim, stranger), "x-forwarded-client-cert"));
 }
