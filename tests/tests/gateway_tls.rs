@@ -65,11 +65,13 @@ impl Papers {
                 "basicConstraints=critical,CA:FALSE",
             ]);
         }
-        tool::run("openssl", &arguments).await.unwrap();
+        tool::run("openssl", &arguments)
+            .await
+            .expect("openssl makes a certificate");
     }
 
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
+        std::fs::read_to_string(self.path(name)).expect("the paper was made")
     }
 
     /// YAML of a Secret of the gateway with this certificate, and the authority of clients.
@@ -83,9 +85,9 @@ impl Papers {
             ("ca.crt", "ca.crt".to_owned()),
         ];
         for (key, file) in parts {
-            writeln!(yaml, "  {key}: |").unwrap();
+            _ = writeln!(yaml, "  {key}: |");
             for line in self.read(&file).lines() {
-                writeln!(yaml, "    {line}").unwrap();
+                _ = writeln!(yaml, "    {line}");
             }
         }
         yaml
@@ -313,12 +315,15 @@ async fn renewed(mesh: &Mesh, papers: &Papers, directory: &str) {
     ];
     let kept = tool::run("curl", &arguments);
     let change = async {
-        mesh.apply(&papers.secret("a", "a2")).await.unwrap();
+        mesh.apply(&papers.secret("a", "a2"))
+            .await
+            .expect("the Secret is taken");
         papers.issue("file2", "file.example.com", None).await;
         for part in ["crt", "key"] {
             let link = Path::new(directory).join("new");
-            std::os::unix::fs::symlink(papers.path(&format!("file2.{part}")), &link).unwrap();
-            std::fs::rename(&link, papers.path(&format!("file.{part}"))).unwrap();
+            std::os::unix::fs::symlink(papers.path(&format!("file2.{part}")), &link)
+                .expect("it can be done");
+            std::fs::rename(&link, papers.path(&format!("file.{part}"))).expect("it can be done");
         }
         let limit = Duration::from_secs(20);
         eventually("the new certificates are shown", limit, || async {
@@ -328,7 +333,11 @@ async fn renewed(mesh: &Mesh, papers: &Papers, directory: &str) {
         .await;
     };
     let (kept, ()) = tokio::join!(kept, change);
-    let lines: Vec<_> = kept.unwrap().lines().map(str::to_owned).collect();
+    let lines: Vec<_> = kept
+        .expect("it can be done")
+        .lines()
+        .map(str::to_owned)
+        .collect();
     assert_eq!(lines.len(), 60);
     assert_eq!(lines[0], "200 1");
     assert!(lines[1..].iter().all(|line| line == "200 0"), "{lines:?}");
@@ -336,8 +345,11 @@ async fn renewed(mesh: &Mesh, papers: &Papers, directory: &str) {
     let admin = mesh.proxy("istio-ingressgateway").address("admin");
     let dump = tool::curl(&[&format!("http://{admin}/config_dump")])
         .await
-        .unwrap()
+        .expect("it can be done")
         .body;
     let key = papers.read("a2.key");
-    assert!(dump.contains("kubernetes://a") && !dump.contains(key.lines().nth(1).unwrap()));
+    assert!(
+        dump.contains("kubernetes://a")
+            && !dump.contains(key.lines().nth(1).expect("it can be done"))
+    );
 }

@@ -35,8 +35,6 @@ const CONTAINERS: &str = "the mesh starts no containers; run the program with an
 const ACCOUNT: &str =
     "identities come from mesh-ca, and the WorkloadGroup names the service account";
 pub(super) const DATA: &str = "programs must get their files and variables themselves";
-pub(super) const SECRET: &str = "programs must get their secrets themselves, and gateways take no certificate \
-                      from it";
 const ENDPOINTS: &str = "the endpoints of a Service are the agents that registered and its \
                          WorkloadEntries";
 const CLUSTER: &str = "there is no cluster for it to act in";

@@ -265,10 +265,7 @@ impl Kind {
                 namespaced: false,
                 ..core("Namespace", "namespaces")
             },
-            Kind::Secret => Names {
-                note: Some(inert::SECRET),
-                ..core("Secret", "secrets")
-            },
+            Kind::Secret => core("Secret", "secrets"),
             Kind::ConfigMap => Names {
                 note: Some(inert::DATA),
                 ..core("ConfigMap", "configmaps")
