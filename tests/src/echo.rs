@@ -15,9 +15,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What an app saw of a request, and what it answers as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,7 @@ pub struct App {
     /// Where it listens.
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Echo>>>,
+    certificate: Option<CertificateDer<'static>>,
     accepting: JoinHandle<()>,
 }
 
@@ -91,6 +95,42 @@ impl App {
         .await
     }
 
+    /// Does as [`App::tcp`]'s behind TLS, with a certificate of its own for `NAME.example.com`.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no free port.
+    pub async fn tls(name: &str) -> Self {
+        let host = format!("{name}.example.com");
+        let made = rcgen::generate_simple_self_signed([host]).expect("a host name");
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .expect("the key is the certificate's");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let name: Arc<str> = name.into();
+        let serve = move |stream| {
+            let (name, acceptor) = (Arc::clone(&name), acceptor.clone());
+            async move {
+                // A client that wants something else goes away.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tcp_connection(name, stream).await;
+                }
+            }
+        };
+        let mut app = Self::start(Arc::default(), serve).await;
+        app.certificate = Some(certificate);
+        app
+    }
+
+    /// What an app behind TLS shows its clients.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
+    }
+
     async fn start<F>(
         seen: Arc<Mutex<Vec<Echo>>>,
         serve: impl Fn(TcpStream) -> F + Send + 'static,
@@ -113,6 +153,7 @@ impl App {
         Self {
             address,
             seen,
+            certificate: None,
             accepting,
         }
     }
@@ -133,12 +174,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn tcp_connection(name: Arc<str>, mut stream: TcpStream) {
+async fn tcp_connection(name: Arc<str>, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let greeting = format!("{name}\n");
     if stream.write_all(greeting.as_bytes()).await.is_err() {
         return;
     }
-    let (mut from, mut to) = stream.split();
+    let (mut from, mut to) = tokio::io::split(stream);
     // Whoever goes away in the middle ends it.
     if tokio::io::copy(&mut from, &mut to).await.is_ok() {
         let _ = to.shutdown().await;

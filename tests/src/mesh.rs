@@ -39,6 +39,7 @@ pub struct Workload {
 enum Kind {
     Http,
     Tcp,
+    Tls,
     Client,
 }
 
@@ -64,6 +65,13 @@ impl Workload {
     #[must_use]
     pub fn tcp(name: &str) -> Self {
         Self::new(name, Kind::Tcp, &["tcp", "9000"])
+    }
+
+    /// An app as [`Workload::tcp`]'s behind TLS of its own, at the target ports `tls` and `443`. Its certificate is
+    /// for `NAME.example.com`.
+    #[must_use]
+    pub fn tls(name: &str) -> Self {
+        Self::new(name, Kind::Tls, &["tls", "443"])
     }
 
     /// A workload that only asks others.
@@ -274,6 +282,7 @@ impl Mesh {
             let app = match workload.app {
                 Kind::Http => Some(App::http(&workload.name).await),
                 Kind::Tcp => Some(App::tcp(&workload.name).await),
+                Kind::Tls => Some(App::tls(&workload.name).await),
                 Kind::Client => None,
             };
             if let Some(app) = app {

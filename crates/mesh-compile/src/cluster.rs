@@ -250,7 +250,7 @@ fn assignment(
         .filter(|member| labels.is_none_or(|labels| has_labels(&member.labels, labels)))
         .filter_map(|member| {
             Some(Placed {
-                endpoint: member_endpoint(member, port)?,
+                endpoint: member_endpoint(service, member, port)?,
                 locality: &member.locality,
                 labels: &member.labels,
             })
@@ -264,7 +264,7 @@ fn assignment(
 }
 
 /// `None` if the workload's application does not have the port.
-fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
+fn member_endpoint(service: &Service, member: &Member, port: &Port) -> Option<LbEndpoint> {
     let app_port = member.app_port(port)?;
     let mut data = Metadata::default();
     // Endpoints outside the mesh are no workloads.
@@ -272,6 +272,7 @@ fn member_endpoint(member: &Member, port: &Port) -> Option<LbEndpoint> {
         metadata::set_workload(&mut data, &member.workload);
     }
     let (address, port) = match &member.reach {
+        Reach::Agent { address, .. } if service.is_external => (address, app_port),
         Reach::Agent { address, port, .. } => {
             metadata::set_tls_mode(&mut data);
             (address, *port)

@@ -7,12 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_config::model::{DestinationRule, LoadBalancer, PolicyParts, Subset, TrafficPolicy};
+use mesh_config::model::{
+    DestinationRule, LoadBalancer, MeshConfig, PolicyParts, Subset, TrafficPolicy,
+};
 use mesh_config::{Config, resolve_host};
 
 use crate::client::Client;
 use crate::host::HostMap;
 use crate::service::Service;
+use crate::visibility::Visibility;
 use crate::workload::{Labels, has_labels};
 
 /// All rules.
@@ -27,8 +30,8 @@ pub(crate) struct DestinationRules {
 pub(crate) struct Rule {
     pub(crate) subsets: BTreeMap<String, Subset>,
     policy: TrafficPolicy,
-    /// Which namespaces see it; `*` is all.
-    export_to: BTreeSet<String>,
+    /// Which namespaces see it.
+    export_to: Visibility,
     selector: Option<Labels>,
     namespace: String,
 }
@@ -44,14 +47,14 @@ pub(crate) struct Policy {
 }
 
 impl DestinationRules {
-    pub(crate) fn build(config: &Config) -> Self {
+    pub(crate) fn build(config: &Config, mesh: &MeshConfig) -> Self {
         let mut by_namespace: BTreeMap<String, Vec<(String, Rule)>> = BTreeMap::new();
         let mut ask_for_localities = false;
         for (object, spec) in config.destination_rules() {
             let namespace = &object.metadata.namespace;
             let host = resolve_host(&spec.host, namespace);
             let rules = by_namespace.entry(namespace.clone()).or_default();
-            rules.push((host, Rule::new(namespace, spec)));
+            rules.push((host, Rule::new(namespace, spec, mesh)));
             ask_for_localities |= asks_for_localities(spec);
         }
         Self {
@@ -145,11 +148,7 @@ impl DestinationRules {
 }
 
 impl Rule {
-    fn new(namespace: &str, spec: &DestinationRule) -> Self {
-        let resolve = |name: &String| match name.as_str() {
-            "." => namespace.to_owned(),
-            name => name.to_owned(),
-        };
+    fn new(namespace: &str, spec: &DestinationRule, mesh: &MeshConfig) -> Self {
         let mut subsets = BTreeMap::new();
         for subset in &spec.subsets {
             let known = subsets.entry(subset.name.clone());
@@ -158,21 +157,22 @@ impl Rule {
         Self {
             subsets,
             policy: spec.policy.clone(),
-            export_to: match spec.export_to.is_empty() {
-                true => ["*".to_owned()].into(),
-                false => spec.export_to.iter().map(resolve).collect(),
-            },
+            export_to: Visibility::new(
+                &spec.export_to,
+                namespace,
+                &mesh.default_destination_rule_export_to,
+            ),
             selector: spec.workload_selector.clone(),
             namespace: namespace.to_owned(),
         }
     }
 
     fn is_private(&self) -> bool {
-        self.export_to.len() == 1 && self.export_to.contains(&self.namespace)
+        self.export_to.is_only(&self.namespace)
     }
 
     fn is_visible_in(&self, namespace: &str) -> bool {
-        self.export_to.contains("*") || self.export_to.contains(namespace)
+        self.export_to.includes(namespace)
     }
 
     fn policies(&self) -> impl Iterator<Item = &TrafficPolicy> {

@@ -71,7 +71,7 @@ impl Mesh {
         for name in names {
             resolve_alias(&mut services, &name);
         }
-        let destination_rules = DestinationRules::build(config);
+        let destination_rules = DestinationRules::build(config, &settings.mesh);
         let sidecars = Sidecars::build(config, &settings.root_namespace);
         let mut client_labels = destination_rules.client_labels();
         client_labels.extend(sidecars.client_labels().cloned());

@@ -311,14 +311,20 @@ fn route_name(route: &str, entry: &str) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
-/// The user's weights. Envoy adds them up in 32 bits, so larger ones are halved until they fit.
-fn split(targets: &[(String, &HttpDestination)]) -> WeightedCluster {
-    let mut weights: Vec<u32> = targets.iter().map(|(_, target)| target.weight).collect();
+/// Weights in the same proportion: Envoy adds them up in 32 bits, so larger ones are halved until they fit.
+pub(crate) fn fitting(weights: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut weights: Vec<u32> = weights.collect();
     while weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() > u64::from(u32::MAX) {
         for weight in &mut weights {
             *weight = (*weight / 2).max(1);
         }
     }
+    weights
+}
+
+/// The user's weights.
+fn split(targets: &[(String, &HttpDestination)]) -> WeightedCluster {
+    let weights = fitting(targets.iter().map(|(_, target)| target.weight));
     let clusters = targets.iter().zip(weights).map(|((name, target), weight)| {
         let headers = Headers::of(&target.headers);
         ClusterWeight {

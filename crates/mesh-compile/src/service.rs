@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use mesh_config::model::{EntryPort, MeshConfig, Metadata, Protocol, Resolution, TargetPort};
+use mesh_config::model::{
+    EntryPort, Location, MeshConfig, Metadata, Protocol, Resolution, TargetPort,
+};
 use mesh_config::{model, service_host};
 use mesh_xds::metadata::ServiceRef;
 
@@ -37,6 +39,8 @@ pub(crate) struct Service {
     pub(crate) alias_of: Option<String>,
     /// It was written as a ServiceEntry: only its host is its name.
     pub(crate) is_entry: bool,
+    /// It is no part of the mesh: its members are reached in plain text, past their agents.
+    pub(crate) is_external: bool,
 }
 
 /// How a service's endpoints are found.
@@ -61,6 +65,8 @@ pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) target: TargetPort,
     pub(crate) protocol: Protocol,
+    /// Clients speak TLS themselves: their server name can be read, nothing else.
+    pub(crate) is_tls: bool,
     /// What a workload has that says nothing of this port.
     pub(crate) otherwise: Option<u16>,
 }
@@ -73,6 +79,7 @@ impl Port {
             number: port.number,
             target: TargetPort::Number(target),
             protocol: port.protocol,
+            is_tls: port.is_tls,
             otherwise: Some(target),
         }
     }
@@ -120,6 +127,7 @@ impl Service {
                     number: port.port,
                     target: port.target_port.clone(),
                     protocol: port.protocol(),
+                    is_tls: port.is_tls(),
                     otherwise: None,
                 });
             }
@@ -149,6 +157,7 @@ impl Service {
             addresses: Vec::new(),
             alias_of: None,
             is_entry: false,
+            is_external: false,
         }
     }
 
@@ -178,6 +187,7 @@ impl Service {
             .collect();
         let ids = spec.subject_alt_names.iter();
         principals.extend(ids.filter(|id| id.starts_with("spiffe://")).cloned());
+        let is_external = spec.location == Location::External;
         spec.hosts.iter().map(move |host| {
             let discovery = Discovery::of_entry(spec, host);
             let is_plain = |member: &Member| matches!(member.reach, Reach::Plain { .. });
@@ -189,7 +199,8 @@ impl Service {
                 namespace: namespace.clone(),
                 selector: spec.selector.clone(),
                 ports: ports.clone(),
-                has_plain: discovery != Discovery::Members
+                has_plain: is_external
+                    || discovery != Discovery::Members
                     || workloads.members(&members).any(is_plain),
                 members: members.clone(),
                 principals: principals.clone(),
@@ -202,6 +213,7 @@ impl Service {
                 addresses: addresses.clone(),
                 alias_of: None,
                 is_entry: true,
+                is_external,
             }
         })
     }

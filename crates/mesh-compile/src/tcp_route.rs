@@ -1,14 +1,21 @@
 //! `tls` and `tcp` routes of VirtualServices: which clusters the connections of a listener go to.
 //!
-//! At a gateway Istio looks at a match's port and gateways alone: subnets and labels are of no use where the
+//! Sidecars listen for each service at an address of its own, so everything that a match asks for but the server
+//! name is known when the routes are written. At a gateway Istio looks at a match's port and gateways alone: subnets and labels are of no use where the
 //! clients are strangers and the address is the gateway's own.
 
-use mesh_config::model::{Layer4Match, RouteDestination};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use mesh_config::model::{IpBlock, Layer4Match, RouteDestination};
 use mesh_xds::envoy::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use mesh_xds::envoy::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use crate::route::Router;
-use crate::virtual_service::VirtualService;
+use crate::client::Client;
+use crate::route::{Router, fitting};
+use crate::service::{Port, Service};
+use crate::virtual_service::{MESH, VirtualService};
+use crate::workload::has_labels;
 
 /// Where connections go that ask for one of some server names.
 #[derive(Debug)]
@@ -34,12 +41,14 @@ pub(crate) fn destinations(
     if let [only] = route {
         return Some(ClusterSpecifier::Cluster(target(only)));
     }
-    let clusters: Vec<_> = route
-        .iter()
-        .filter(|to| to.weight > 0)
-        .map(|to| ClusterWeight {
+    let weighted: Vec<_> = route.iter().filter(|to| to.weight > 0).collect();
+    let weights = fitting(weighted.iter().map(|to| to.weight));
+    let clusters: Vec<_> = weighted
+        .into_iter()
+        .zip(weights)
+        .map(|(to, weight)| ClusterWeight {
             name: target(to),
-            weight: to.weight,
+            weight,
             ..ClusterWeight::default()
         })
         .collect();
@@ -89,6 +98,83 @@ pub(crate) fn by_server_name(
         }
     }
     routes
+}
+
+/// Where the connections go that a client of the mesh makes to a port of a service: what the first `tcp` route
+/// says that is meant for them. `rules` are those that the client follows for the service.
+pub(crate) fn in_mesh(
+    router: &mut Router<'_>,
+    rules: &[&VirtualService],
+    service: &Service,
+    port: &Port,
+) -> Option<ClusterSpecifier> {
+    let number = port.number;
+    rules.iter().find_map(|rule| {
+        let route = rule.tcp().iter().find(|route| {
+            let always = route.matches.is_empty() && rule.binds_whole(MESH);
+            let mut entries = route.matches.iter();
+            always || entries.any(|entry| takes(rule, entry, router.client, service, number))
+        })?;
+        destinations(router, rule, &route.route, number)
+    })
+}
+
+/// Where the TLS of a client of the mesh goes to a port of a service, by server name; each name is in the first
+/// route only that is meant for it. `rules` are as for [`in_mesh`].
+pub(crate) fn in_mesh_by_server_name(
+    router: &mut Router<'_>,
+    rules: &[&VirtualService],
+    service: &Service,
+    port: &Port,
+) -> Vec<SniRoute> {
+    let number = port.number;
+    let mut taken = BTreeSet::new();
+    let mut routes = Vec::new();
+    for rule in rules {
+        let entries = (rule.tls().iter())
+            .flat_map(|route| route.matches.iter().map(move |entry| (route, entry)));
+        for (route, entry) in entries {
+            if !takes(rule, &entry.layer4, router.client, service, number) {
+                continue;
+            }
+            let names = entry.sni_hosts.iter().filter(|name| !taken.contains(*name));
+            let names: BTreeSet<String> = names.cloned().collect();
+            if !names.is_empty()
+                && let Some(to) = destinations(router, rule, &route.route, number)
+            {
+                taken.extend(names.iter().cloned());
+                let names = names.into_iter().collect();
+                routes.push(SniRoute { names, to });
+            }
+        }
+    }
+    routes
+}
+
+/// Whether an entry is meant for what this client sends to a port of a service.
+fn takes(
+    rule: &VirtualService,
+    entry: &Layer4Match,
+    client: &Client,
+    service: &Service,
+    port: u16,
+) -> bool {
+    let namespace = entry.source_namespace.as_ref();
+    is_meant(rule, entry, MESH, port)
+        && has_labels(&client.labels, &entry.source_labels)
+        && namespace.is_none_or(|namespace| *namespace == client.namespace)
+        && (entry.destination_subnets.is_empty() || is_within(service, &entry.destination_subnets))
+}
+
+/// Whether a service is known under an address of one of these subnets.
+fn is_within(service: &Service, subnets: &[String]) -> bool {
+    let written = (service.addresses.iter()).filter_map(|address| address.parse().ok());
+    let addresses: Vec<IpAddr> = written.chain([service.address.into()]).collect();
+    let blocks = subnets.iter().filter_map(|subnet| IpBlock::parse(subnet));
+    blocks.into_iter().any(|block| {
+        let mut addresses = addresses.iter();
+        addresses.any(|address| block.contains(*address))
+    })
 }
 
 fn is_meant(

@@ -78,14 +78,17 @@ fn port_view(mesh: &Mesh, service: &Service, port: &Port) -> PortView {
         number: port.number,
         protocol: port.protocol,
         endpoints: members
-            .filter_map(|member| endpoint_view(member, port))
+            .filter_map(|member| endpoint_view(service, member, port))
             .collect(),
     }
 }
 
-fn endpoint_view(member: &Member, port: &Port) -> Option<EndpointView> {
+fn endpoint_view(service: &Service, member: &Member, port: &Port) -> Option<EndpointView> {
     let app_port = member.app_port(port)?;
     let (address, mutual_tls, plain_address) = match &member.reach {
+        Reach::Agent { address, plain, .. } if service.is_external => {
+            ((address.clone(), app_port), false, *plain)
+        }
         Reach::Agent {
             address,
             port,

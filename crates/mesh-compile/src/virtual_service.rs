@@ -10,7 +10,7 @@ use mesh_config::{Config, SharedObject, delegate, resolve_host};
 use crate::client::Client;
 use crate::host::HostMap;
 use crate::visibility::Visibility;
-use crate::workload::has_labels;
+use crate::workload::{Labels, has_labels};
 
 /// The name by which a VirtualService binds to all sidecars.
 pub(crate) const MESH: &str = "mesh";
@@ -117,11 +117,26 @@ impl VirtualServices {
             .find(|this| sees(this))
     }
 
+    /// All that speak for a host to sidecars: those of the most specific host first, and of these the oldest.
+    pub(crate) fn all_in_mesh<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> impl Iterator<Item = &'a VirtualService> {
+        let indexes = self.in_mesh.for_host(host).flatten();
+        indexes.filter_map(|index| self.all.get(*index))
+    }
+
     /// The keys of the labels of proxies that some match asks for.
     pub(crate) fn client_labels(&self) -> impl Iterator<Item = &String> {
-        let routes = self.all.iter().flat_map(VirtualService::http);
-        let matches = routes.flat_map(|route| &route.matches);
-        matches.flat_map(|entry| entry.source_labels.keys())
+        self.all.iter().flat_map(|this| {
+            let http = this.http().iter().flat_map(|route| &route.matches);
+            let tls = this.tls().iter().flat_map(|route| &route.matches);
+            let tcp = this.tcp().iter().flat_map(|route| &route.matches);
+            (http.map(|entry| &entry.source_labels))
+                .chain(tls.map(|entry| &entry.layer4.source_labels))
+                .chain(tcp.map(|entry| &entry.source_labels))
+                .flat_map(Labels::keys)
+        })
     }
 }
 

@@ -46,6 +46,14 @@ impl Visibility {
         )
     }
 
+    /// Whether it is seen from this namespace and no other.
+    pub(crate) fn is_only(&self, namespace: &str) -> bool {
+        match self {
+            Self::Everywhere => false,
+            Self::In(names) => names.len() == 1 && names.contains(namespace),
+        }
+    }
+
     pub(crate) fn includes(&self, namespace: &str) -> bool {
         match self {
             Self::Everywhere => true,

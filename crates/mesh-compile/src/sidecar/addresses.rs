@@ -1,30 +1,43 @@
 //! Listeners at the loopback addresses of services, for an app that reaches them by their names: one for each
-//! service port, HTTP by the routes of all requests, opaque TCP to the service itself.
+//! service port, HTTP by the routes of all requests, opaque TCP by the `tcp` and `tls` routes of VirtualServices
+//! (`tcp_route.rs`), or else to the service itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use mesh_xds::envoy::core::TrafficDirection;
+use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch};
+use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::{Resource, ResourceSet, ResourceType, Workload, names};
 
 use super::{OUTBOUND_ADDRESS, cluster_resources, requests};
 use crate::Protocol;
 use crate::client::Client;
-use crate::listener::{listener, tcp_chain};
+use crate::listener::{listener, tcp_chain_to, tls_inspector};
 use crate::mesh::Mesh;
-use crate::route::ClusterRef;
+use crate::route::Router;
 use crate::service::{Port, Service};
+use crate::tcp_route;
+use crate::virtual_service::VirtualService;
 use crate::visibility::Scope;
 
 /// What the sidecars of equal clients share, each part made when the first of them asks for it.
 #[derive(Debug)]
 pub(super) struct ByAddress {
     client: Client,
-    /// Clusters and endpoints for opaque ports: no route leads to them.
-    clusters: OnceLock<Vec<(ResourceType, Arc<Resource>)>>,
+    opaque: OnceLock<Opaque>,
     /// By workload, since a listener names the one whose traffic it takes.
     listeners: BTreeMap<String, OnceLock<Vec<AtPort>>>,
+}
+
+/// Where bytes go that nobody looks into.
+#[derive(Debug, Default)]
+struct Opaque {
+    /// By the address and port at which they come in.
+    chains: HashMap<(Ipv4Addr, u16), Vec<FilterChain>>,
+    /// Their clusters with their endpoints.
+    clusters: Vec<(ResourceType, Arc<Resource>)>,
 }
 
 /// A listener and its port.
@@ -35,7 +48,7 @@ impl ByAddress {
         let groups = mesh.workloads.groups_in(&client.namespace);
         Self {
             client: client.clone(),
-            clusters: OnceLock::new(),
+            opaque: OnceLock::new(),
             listeners: groups
                 .map(|group| (group.to_owned(), OnceLock::new()))
                 .collect(),
@@ -51,10 +64,12 @@ impl ByAddress {
         workload: &Workload,
         app_ports: &BTreeSet<u16>,
     ) {
-        for (resource_type, resource) in self.clusters.get_or_init(|| self.clusters(mesh)) {
+        let build = || Opaque::build(mesh, &self.client);
+        let opaque = self.opaque.get_or_init(build);
+        for (resource_type, resource) in &opaque.clusters {
             set.insert_resource(*resource_type, Arc::clone(resource));
         }
-        let build = || listeners(mesh, &self.client, workload);
+        let build = || listeners(mesh, &self.client, opaque, workload);
         let unknown = OnceLock::new();
         let shared = self.listeners.get(&workload.name).unwrap_or(&unknown);
         for (port, listener) in shared.get_or_init(build) {
@@ -63,20 +78,77 @@ impl ByAddress {
             }
         }
     }
+}
 
-    fn clusters(&self, mesh: &Mesh) -> Vec<(ResourceType, Arc<Resource>)> {
-        served(mesh, &self.client)
-            .filter(|(_, _, port)| port.protocol == Protocol::Opaque)
-            .flat_map(|(_, service, port)| {
-                let reference = ClusterRef {
-                    host: service.host.clone(),
-                    port: port.number,
-                    subset: None,
-                };
-                cluster_resources(mesh, &self.client, &reference)
-            })
-            .collect()
+impl Opaque {
+    fn build(mesh: &Mesh, client: &Client) -> Self {
+        let scope = Scope::new(&mesh.sidecars, client);
+        let mut router = Router::new(mesh, client);
+        let mut chains = HashMap::new();
+        for (address, service, port) in served(mesh, client) {
+            if port.protocol == Protocol::Opaque {
+                let place = (address, port.number);
+                chains.insert(
+                    place,
+                    opaque_chains(mesh, &mut router, &scope, service, port),
+                );
+            }
+        }
+        let clusters = router.clusters.iter();
+        let clusters = clusters.flat_map(|reference| cluster_resources(mesh, client, reference));
+        Self {
+            clusters: clusters.collect(),
+            chains,
+        }
     }
+}
+
+/// The chains of an opaque port: one for each `tls` route if it is for TLS and has some, so that no other server
+/// name is taken; else a single one.
+fn opaque_chains(
+    mesh: &Mesh,
+    router: &mut Router<'_>,
+    scope: &Scope<'_>,
+    service: &Service,
+    port: &Port,
+) -> Vec<FilterChain> {
+    let meant = service.alias_of.as_ref();
+    let meant = meant.and_then(|host| mesh.services.get(host));
+    let hosts = [Some(service), meant].into_iter().flatten();
+    let namespace = &router.client.namespace;
+    let rules: Vec<&VirtualService> = hosts
+        .flat_map(|service| {
+            let rules = mesh.virtual_services.all_in_mesh(&service.host);
+            rules.filter(|rule| {
+                rule.is_visible_in(namespace) && scope.follows(rule.namespace(), &service.host)
+            })
+        })
+        .collect();
+    let name = names::cluster(names::OUTBOUND, port.number, None, &service.host);
+    if port.is_tls {
+        let routes = tcp_route::in_mesh_by_server_name(router, &rules, service, port);
+        if !routes.is_empty() {
+            let chain = |route: tcp_route::SniRoute| FilterChain {
+                filter_chain_match: Some(FilterChainMatch {
+                    transport_protocol: "tls".to_owned(),
+                    // Whatever is asked for, if `*` is among them.
+                    server_names: match route.names.iter().any(|name| name == "*") {
+                        true => Vec::new(),
+                        false => route.names,
+                    },
+                    ..FilterChainMatch::default()
+                }),
+                ..tcp_chain_to(&name, route.to)
+            };
+            return routes.into_iter().map(chain).collect();
+        }
+    }
+    let by_rule = (!port.is_tls).then(|| tcp_route::in_mesh(router, &rules, service, port));
+    let to = by_rule.flatten().unwrap_or_else(|| {
+        let host = (meant.unwrap_or(service).host.as_str(), None, None);
+        ClusterSpecifier::Cluster(router.target(&service.namespace, host, port.number))
+    });
+    vec![tcp_chain_to(&name, to)]
 }
 
 /// The service ports that have an address to listen at.
@@ -96,15 +168,16 @@ fn served<'a>(
         })
 }
 
-fn listeners(mesh: &Mesh, client: &Client, workload: &Workload) -> Vec<AtPort> {
+fn listeners(mesh: &Mesh, client: &Client, opaque: &Opaque, workload: &Workload) -> Vec<AtPort> {
     let requests = requests(mesh);
     served(mesh, client)
         // A service could have chosen the address that is the sidecar's already.
         .filter(|(address, _, port)| {
             (address.to_string().as_str(), port.number) != OUTBOUND_ADDRESS
         })
-        .map(|(address, service, port)| {
+        .map(|(address, _, port)| {
             let number = port.number;
+            let chains = opaque.chains.get(&(address, number));
             let address = address.to_string();
             let mut message = listener(
                 names::service_listener(&address, number),
@@ -112,13 +185,11 @@ fn listeners(mesh: &Mesh, client: &Client, workload: &Workload) -> Vec<AtPort> {
                 TrafficDirection::Outbound,
                 workload,
             );
-            message.filter_chains = vec![match port.protocol {
-                Protocol::Http | Protocol::Http2 => requests.clone(),
-                Protocol::Opaque => {
-                    let cluster = names::cluster(names::OUTBOUND, number, None, &service.host);
-                    tcp_chain(&cluster, &cluster)
-                }
-            }];
+            message.filter_chains = chains.map_or_else(|| vec![requests.clone()], Clone::clone);
+            let mut chains = message.filter_chains.iter();
+            if chains.any(|chain| chain.filter_chain_match.is_some()) {
+                message.listener_filters = vec![tls_inspector()];
+            }
             (number, Arc::new(Resource::new(&message)))
         })
         .collect()

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use mesh_compile::Model;
+use mesh_compile::{Model, Settings};
+use mesh_config::model::MeshConfig;
 use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::cluster::cluster::LbPolicy;
 use mesh_xds::node::NodeMetadata;
 
 use super::summary::messages;
-use super::support::{gateway, group, istio, model, service, sidecar};
+use super::support::{config, gateway, group, istio, model, service, sidecar};
 
 const WEB: &str = "outbound|80||web.shop.svc.cluster.local";
 
@@ -103,6 +104,21 @@ fn a_rule_is_for_those_to_whom_it_is_exported_and_whom_it_selects() {
     assert_eq!(to("other"), LbPolicy::Random);
     assert_eq!(to("'.'"), LbPolicy::LeastRequest);
     assert_eq!(to("third"), LbPolicy::LeastRequest);
+
+    // What a rule that says nothing means is the mesh's to say.
+    let settings = Settings {
+        mesh: MeshConfig {
+            default_destination_rule_export_to: vec![".".to_owned()],
+            ..MeshConfig::default()
+        },
+        ..Settings::default()
+    };
+    let rules = [rule("shop", "o", "web", &simple("RANDOM"))].concat();
+    let yaml = service("shop", "web", 80) + &rules;
+    let private = Model::build(&config(&yaml), &[], &settings);
+    assert_eq!(balancer(&private, &caller, WEB), LbPolicy::LeastRequest);
+    let own = sidecar("shop", "caller");
+    assert_eq!(balancer(&private, &own, WEB), LbPolicy::Random);
 
     let selected = simple("RANDOM") + ", workloadSelector: {matchLabels: {app: caller}}";
     let host = "web.shop.svc.cluster.local";

@@ -130,6 +130,13 @@ fn endpoints_are_written_down_or_selected() {
         endpoints(&set, "outbound|80||db.example.com"),
         ["10.0.0.3:15006 tls default/db v1"]
     );
+    // What is said to be outside of the mesh is called in plain text, past its agent.
+    let external = selected.replace("MESH_INTERNAL", "MESH_EXTERNAL");
+    let set = super::support::model(&external, &instances).resources_for(&sidecar("default", "w"));
+    assert_eq!(
+        endpoints(&set, "outbound|80||db.example.com"),
+        ["10.0.0.3:80 plain default/db v1"]
+    );
     let own = model.resources_for(&sidecar("default", "db"));
     let takes = messages::<mesh_xds::envoy::listener::Listener>(&own)
         .into_iter()

@@ -14,3 +14,4 @@ mod stable;
 mod summary;
 mod support;
 mod tcp;
+mod tcp_rules;

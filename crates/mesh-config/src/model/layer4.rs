@@ -36,7 +36,7 @@ pub struct Layer4Match {
     pub destination_subnets: Vec<String>,
     /// The port that the proxy listens at.
     pub port: Option<u16>,
-    /// Labels of the client's workload. Sidecars only, and not if `gateways` is given.
+    /// Labels of the client's workload. Sidecars only.
     pub source_labels: BTreeMap<String, String>,
     /// The namespace of the client's workload; like `source_labels`.
     pub source_namespace: Option<String>,

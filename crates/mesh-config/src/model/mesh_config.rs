@@ -15,6 +15,8 @@ pub struct MeshConfig {
     pub default_service_export_to: Vec<String>,
     /// Who sees VirtualServices that do not say; empty is everybody.
     pub default_virtual_service_export_to: Vec<String>,
+    /// Who follows DestinationRules that do not say; empty is everybody.
+    pub default_destination_rule_export_to: Vec<String>,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
     /// What is tried again where a route does not say; `None` is Istio's default.
@@ -46,6 +48,7 @@ impl Default for MeshConfig {
             path_normalization: PathNormalization::Base,
             default_service_export_to: Vec::new(),
             default_virtual_service_export_to: Vec::new(),
+            default_destination_rule_export_to: Vec::new(),
             default_retries: None,
             connect_timeout: Duration::from_secs(10),
             trust_domain: None,

@@ -76,6 +76,7 @@ impl Reader {
             },
             default_service_export_to: texts(at, "defaultServiceExportTo"),
             default_virtual_service_export_to: texts(at, "defaultVirtualServiceExportTo"),
+            default_destination_rule_export_to: texts(at, "defaultDestinationRuleExportTo"),
             connect_timeout: rules::length_of_time(at.text("connectTimeout"))
                 .unwrap_or(standard.connect_timeout),
             default_retries: at

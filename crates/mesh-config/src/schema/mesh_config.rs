@@ -54,12 +54,7 @@ pub(crate) static MESH_CONFIG: Shape = shape(&[
     accepted("caCertificates", Any),
     acted("defaultServiceExportTo", EXPORT_TO),
     acted("defaultVirtualServiceExportTo", EXPORT_TO),
-    noted(
-        "defaultDestinationRuleExportTo",
-        EXPORT_TO,
-        "a rule that does not say holds for callers of every namespace",
-    )
-    .unless(&["*"]),
+    acted("defaultDestinationRuleExportTo", EXPORT_TO),
     acted("rootNamespace", Text),
     accepted("localityLbSetting", Any),
     noted(
