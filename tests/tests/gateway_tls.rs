@@ -172,6 +172,7 @@ async fn a_gateway_terminates_tls_as_its_servers_say() {
     let mesh = Mesh::plan()
         .workload(Workload::http("shop"))
         .gateway_port(443)
+        .gateway_port(8443)
         .start()
         .await;
     let directory = papers.0.path().display().to_string();
@@ -290,7 +291,62 @@ async fn a_gateway_terminates_tls_as_its_servers_say() {
         None
     );
 
+    passed_through(&mesh, &papers).await;
     renewed(&mesh, &papers, &directory).await;
+}
+
+/// A port that terminates nothing leads to one that does, by the server name alone.
+async fn passed_through(mesh: &Mesh, papers: &Papers) {
+    let rules = format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: through}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: 8443, name: tls, protocol: TLS}}
+    hosts: [a.example.com]
+    tls: {{mode: PASSTHROUGH}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: inner}}
+spec:
+  hosts: [inner.example.org]
+  ports: [{{number: 443, name: tls, protocol: TLS}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{tls: {}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: through}}
+spec:
+  hosts: [a.example.com]
+  gateways: [through]
+  tls:
+  - match: [{{sniHosts: [a.example.com]}}]
+    route: [{{destination: {{host: inner.example.org, port: {{number: 443}}}}}}]
+",
+        mesh.gateway_address(443).port()
+    );
+    mesh.apply(&rules).await.expect("the rules are taken");
+    let (port, trusted) = (mesh.gateway_address(8443).port(), papers.text("a.crt"));
+    let (resolve, url) = (
+        format!("a.example.com:{port}:127.0.0.1"),
+        format!("https://a.example.com:{port}/"),
+    );
+    let answer = tool::curl(&["--resolve", &resolve, "--cacert", &trusted, &url])
+        .await
+        .expect("the certificate is that of the inner port");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let other = format!("b.example.com:{port}:127.0.0.1");
+    let url = format!("https://b.example.com:{port}/");
+    assert!(
+        tool::curl(&["-k", "--resolve", &other, &url])
+            .await
+            .is_err()
+    );
 }
 
 /// New certificates are shown to whoever comes, and a connection that is there goes on.
