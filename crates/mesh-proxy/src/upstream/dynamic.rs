@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use http::uri::Authority;
+use rustls::pki_types::ServerName;
 
 use super::EndpointState;
 use crate::fail::{Fail, Flag};
@@ -17,13 +18,15 @@ use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
 
 /// What a host that names no port is asked at.
 const HTTP_PORT: u16 = 80;
+/// The same by TLS.
+const HTTPS_PORT: u16 = 443;
 
 /// The hosts of such a cluster.
 #[derive(Debug)]
 pub struct Dynamic {
     /// How many are kept by each worker.
     most: usize,
-    /// How hosts are spoken to; `None` is plain text.
+    /// How hosts are spoken to; `None` is plain text. By TLS each is asked for by its own name, as Envoy does.
     tls: Option<UpstreamTls>,
     lanes: Box<[Mutex<Hosts>]>,
 }
@@ -55,7 +58,11 @@ impl Dynamic {
         authority: &str,
         listener: u16,
     ) -> Result<Arc<Cluster>, Fail> {
-        let address = address(authority, listener)?;
+        let port = match self.tls {
+            Some(_) => HTTPS_PORT,
+            None => HTTP_PORT,
+        };
+        let address = address(authority, port, listener)?;
         let mut hosts = self.hosts(worker);
         hosts.requests += 1;
         let request = hosts.requests;
@@ -96,9 +103,12 @@ impl Dynamic {
     fn with_endpoint(&self, cluster: &Cluster, address: Arc<str>) -> Cluster {
         let workers = self.lanes.len();
         let endpoint = Endpoint {
+            tls: self.tls.as_ref().map(|tls| UpstreamTls {
+                sni: server_name(&address).unwrap_or_else(|| tls.sni.clone()),
+                ..tls.clone()
+            }),
             address,
             workload: Arc::default(),
-            tls: self.tls.clone(),
             weight: 1,
             health: Arc::default(),
             state: Arc::new(EndpointState::new(workers)),
@@ -115,14 +125,21 @@ impl Dynamic {
     }
 }
 
-/// `host:port` in lower case.
-fn address(authority: &str, listener: u16) -> Result<Arc<str>, Fail> {
+/// The name by which TLS asks for `host:port`.
+fn server_name(address: &str) -> Option<ServerName<'static>> {
+    let (host, _) = address.rsplit_once(':')?;
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).ok()
+}
+
+/// `host:port` in lower case; `otherwise` is the port of a host that names none.
+fn address(authority: &str, otherwise: u16, listener: u16) -> Result<Arc<str>, Fail> {
     let parsed: Option<Authority> = authority.parse().ok();
     let Some(parsed) = parsed.filter(|parsed| !parsed.host().is_empty()) else {
         let cause = format!("{authority:?} is no host that could be resolved");
         return Err(Fail::new(Flag::NoRoute, cause));
     };
-    let port = parsed.port_u16().unwrap_or(HTTP_PORT);
+    let port = parsed.port_u16().unwrap_or(otherwise);
     let host = parsed.host().to_ascii_lowercase();
     let literal = host.trim_matches(['[', ']']);
     let is_here = literal == "localhost"
@@ -139,7 +156,7 @@ fn address(authority: &str, listener: u16) -> Result<Arc<str>, Fail> {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, server_name};
 
     #[test]
     fn hosts_have_one_spelling_and_a_port() {
@@ -152,8 +169,21 @@ mod tests {
             ("localhost:15002", Some("localhost:15002")),
             ("", None),
         ] {
-            let found = address(authority, 15001).ok();
+            let found = address(authority, 80, 15001).ok();
             assert_eq!(found.as_deref(), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn tls_asks_for_the_host_without_its_port() {
+        for (address, expected) in [
+            ("example.com:443", Some("example.com")),
+            ("[::1]:443", Some("::1")),
+            ("127.0.0.2:443", Some("127.0.0.2")),
+            ("a b:443", None),
+        ] {
+            let found = server_name(address).map(|name| name.to_str().into_owned());
+            assert_eq!(found.as_deref(), expected, "{address}");
         }
     }
 }
