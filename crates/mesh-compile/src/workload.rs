@@ -125,7 +125,8 @@ impl Workloads {
             members_by_label: LabelIndex::default(),
         };
         this.add_instances(instances);
-        for (object, entry) in config.workload_entries() {
+        let entries = config.workload_entries();
+        for (object, entry) in entries.filter(|(_, entry)| is_callable(entry)) {
             this.add_entry(&object.metadata, entry);
         }
         for (object, entry) in config.service_entries() {
@@ -169,11 +170,8 @@ impl Workloads {
 
     /// The endpoints that a ServiceEntry writes down. Nothing selects them, and they are no workload of the mesh.
     fn add_endpoints(&mut self, metadata: &Metadata, endpoints: &[WorkloadEntry]) {
-        let callable = |entry: &&WorkloadEntry| {
-            !entry.address.is_empty() && !entry.address.starts_with("unix://")
-        };
         let first = self.members.len();
-        for entry in endpoints.iter().filter(callable) {
+        for entry in endpoints.iter().filter(|entry| is_callable(entry)) {
             self.members.push(Member {
                 name: format!("{}/{}", metadata.name, entry.address),
                 labels: Arc::new(entry.labels.clone()),
@@ -335,6 +333,11 @@ impl Workloads {
             workload,
         }
     }
+}
+
+/// Whether proxies can connect to it: it has an address, and not that of a Unix socket, which they refuse.
+fn is_callable(entry: &WorkloadEntry) -> bool {
+    !entry.address.is_empty() && !entry.address.starts_with("unix://")
 }
 
 /// Where something runs; what is no locality is nowhere.

@@ -75,6 +75,19 @@ fn workload_entries_are_reached_in_plain_text_at_their_own_ports() {
             "vm-3",
             "{address: 10.1.0.3, labels: {app: b}}",
         ),
+        // Proxies cannot connect to these.
+        istio(
+            "WorkloadEntry",
+            "default",
+            "vm-4",
+            "{address: 'unix:///run/a.sock', labels: {app: a}}",
+        ),
+        istio(
+            "WorkloadEntry",
+            "default",
+            "vm-5",
+            "{network: elsewhere, labels: {app: a}}",
+        ),
     ]
     .concat();
     let instances = [instance("default", "g", "10.0.0.2", &[])];
