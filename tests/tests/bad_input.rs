@@ -78,13 +78,13 @@ async fn the_config_api_names_what_is_wrong() {
     assert_eq!(stale.status, 409, "{}", stale.body);
 
     // A valid field that is not acted on is named.
-    let timeout = changed("  - route:", "  - timeout: 5s\n    route:");
-    let warned = tool::curl_with_body(&["-X", "POST", &url], &timeout)
+    let named = changed("  - route:", "  - match: [{statPrefix: shop}]\n    route:");
+    let warned = tool::curl_with_body(&["-X", "POST", &url], &named)
         .await
         .unwrap();
     assert_eq!(warned.status, 200, "{}", warned.body);
     assert!(
-        warned.body.contains("spec.http[0].timeout"),
+        warned.body.contains("spec.http[0].match[0].statPrefix"),
         "{}",
         warned.body
     );
