@@ -90,6 +90,19 @@ pub(crate) fn answer(answer: &DirectResponse) -> Action {
     })
 }
 
+/// Answers that requests have come by a connection that was made for another host.
+pub(crate) fn misdirected() -> Route {
+    const MISDIRECTED_REQUEST: u16 = 421;
+    Route {
+        r#match: Some(matcher::always()),
+        action: Some(answer(&DirectResponse {
+            status: MISDIRECTED_REQUEST,
+            body: Vec::new(),
+        })),
+        ..Route::default()
+    }
+}
+
 /// Rewrites what requests ask for.
 pub(crate) fn rewrite(action: &mut RouteAction, rewrite: &Rewrite, entry: Option<&HttpMatch>) {
     match &rewrite.path {

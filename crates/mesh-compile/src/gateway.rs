@@ -275,6 +275,12 @@ fn virtual_hosts(
     for domain in &redirected {
         domains.entry(domain.clone()).or_default();
     }
+    for tls in servers.iter().filter_map(|(_, server)| server.tls.as_ref()) {
+        for host in &tls.misdirected {
+            let routes = domains.entry(host.clone()).or_default();
+            routes.push(crate::action::misdirected());
+        }
+    }
     if domains.is_empty() {
         domains.insert("*".to_owned(), Vec::new());
         return hosts(domains, &redirected, |_| "blackhole".to_owned());

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use crate::model::{
-    DestinationRule, Gateway, Kind, Object, ObjectKey, Secret, Service, ServiceEntry, SharedObject,
-    Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    ConfigMap, DestinationRule, Gateway, Kind, Object, ObjectKey, Secret, Service, ServiceEntry,
+    SharedObject, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::rules::covers;
 
@@ -169,6 +169,11 @@ impl Config {
     pub fn secret(&self, namespace: &str, name: &str) -> Option<(&SharedObject, &Secret)> {
         let object = self.find(Kind::Secret, namespace, name)?;
         Some((object, object.as_secret()?))
+    }
+
+    /// A ConfigMap.
+    pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
+        self.find(Kind::ConfigMap, namespace, name)?.as_config_map()
     }
 
     /// The labels of a namespace; none if no Namespace was applied for it.

@@ -67,6 +67,20 @@ pub fn credential(name: &str) -> String {
     format!("kubernetes://{name}")
 }
 
+/// The secret with a certificate that is kept as `NAMESPACE/NAME`, for a Gateway of the Gateway API:
+/// `kubernetes-gateway://NAMESPACE/NAME`.
+#[must_use]
+pub fn granted_credential(name: &str) -> String {
+    format!("kubernetes-gateway://{name}")
+}
+
+/// The secret with the authorities in some ConfigMaps `NAMESPACE/NAME`: `configmap://NAMESPACE/NAME`, further ones
+/// after a comma each.
+#[must_use]
+pub fn config_map_roots(config_maps: &[String]) -> String {
+    format!("configmap://{}", config_maps.join(","))
+}
+
 /// The secret with the authorities of clients that belong to a credential: `kubernetes://NAME-cacert`.
 #[must_use]
 pub fn credential_roots(name: &str) -> String {

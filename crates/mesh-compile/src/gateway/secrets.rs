@@ -1,7 +1,8 @@
 //! Secrets of gateways: certificates and authorities by the names under which listeners ask for them.
 //!
 //! A gateway gets only what its listeners name, and of Secret objects only those of its own namespace: whoever
-//! may write a Gateway somewhere else must not get at the keys of others by it. What is in files stays at the
+//! may write a Gateway somewhere else must not get at the keys of others by it. What the Gateway API's objects name
+//! has been judged already, by its own rules; it goes by another name, so that no other Gateway has it with them. What is in files stays at the
 //! gateway: the resource has their paths.
 
 use std::path::Path;
@@ -19,8 +20,13 @@ use crate::mesh::Mesh;
 pub(crate) enum SecretRef {
     /// A certificate in the Secret of this name, or `NAMESPACE/NAME`.
     Credential(String),
+    /// A certificate in the Secret `NAMESPACE/NAME`, which a ReferenceGrant or the namespace of the Gateway
+    /// itself lets the gateway have.
+    Granted(String),
     /// The authorities in the Secret `NAME-cacert`, or else in `NAME`.
     CredentialRoots(String),
+    /// The authorities in ConfigMaps `NAMESPACE/NAME`, of a Gateway that may have them.
+    ConfigMapRoots(Vec<String>),
     /// A certificate in files of the gateway.
     Files { certificate: String, key: String },
     /// Authorities in files of the gateway.
@@ -35,7 +41,9 @@ impl SecretRef {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Credential(name) => names::credential(name),
+            Self::Granted(name) => names::granted_credential(name),
             Self::CredentialRoots(name) => names::credential_roots(name),
+            Self::ConfigMapRoots(config_maps) => names::config_map_roots(config_maps),
             Self::Files { certificate, key } => names::file_certificate(certificate, key),
             Self::RootFiles {
                 authorities,
@@ -51,9 +59,11 @@ pub(crate) fn secret(mesh: &Mesh, namespace: &str, reference: &SecretRef) -> Opt
     let content = match reference {
         SecretRef::Credential(name) => {
             let (namespace, name) = own(namespace, name)?;
-            let (_, secret) = mesh.config.secret(namespace, name)?;
-            let (chain, key) = secret.key_pair()?;
-            certificate(inline(chain), inline(key), None)
+            key_pair(mesh, namespace, name)?
+        }
+        SecretRef::Granted(name) => {
+            let (namespace, name) = name.split_once('/')?;
+            key_pair(mesh, namespace, name)?
         }
         SecretRef::CredentialRoots(name) => {
             let (namespace, name) = own(namespace, name)?;
@@ -65,6 +75,23 @@ pub(crate) fn secret(mesh: &Mesh, namespace: &str, reference: &SecretRef) -> Opt
             };
             let (roots, revoked) = find(&format!("{name}-cacert")).or_else(|| find(name))?;
             authorities(inline(roots), revoked.map(inline), None)
+        }
+        SecretRef::ConfigMapRoots(config_maps) => {
+            let mut roots = String::new();
+            for name in config_maps {
+                let (namespace, name) = name.split_once('/')?;
+                roots += mesh
+                    .config
+                    .config_map(namespace, name)?
+                    .data
+                    .get("ca.crt")?;
+                roots.push('\n');
+            }
+            authorities(
+                source(Specifier::InlineBytes(roots.into_bytes())),
+                None,
+                None,
+            )
         }
         SecretRef::Files {
             certificate: chain,
@@ -87,6 +114,12 @@ fn own<'a>(namespace: &'a str, name: &'a str) -> Option<(&'a str, &'a str)> {
         None => Some((namespace, name)),
         Some((other, name)) => (other == namespace).then_some((other, name)),
     }
+}
+
+fn key_pair(mesh: &Mesh, namespace: &str, name: &str) -> Option<Type> {
+    let (_, secret) = mesh.config.secret(namespace, name)?;
+    let (chain, key) = secret.key_pair()?;
+    Some(certificate(inline(chain), inline(key), None))
 }
 
 fn certificate(

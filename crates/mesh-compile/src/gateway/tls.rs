@@ -56,7 +56,12 @@ impl Edge<'_> {
 }
 
 fn certificates(tls: &ServerTls) -> Vec<SecretRef> {
-    let credentials = tls.credentials.iter().cloned().map(SecretRef::Credential);
+    let of = if tls.are_granted {
+        SecretRef::Granted
+    } else {
+        SecretRef::Credential
+    };
+    let credentials = tls.credentials.iter().cloned().map(of);
     let files = tls.certificates.iter().map(|files| SecretRef::Files {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
@@ -66,6 +71,9 @@ fn certificates(tls: &ServerTls) -> Vec<SecretRef> {
 
 /// What clients are verified by.
 fn roots(tls: &ServerTls) -> Option<SecretRef> {
+    if !tls.ca_config_maps.is_empty() {
+        return Some(SecretRef::ConfigMapRoots(tls.ca_config_maps.clone()));
+    }
     let credential = tls.ca_credential.as_ref().or(tls.credentials.first());
     match (&tls.ca_file, credential) {
         (Some(authorities), None) => Some(SecretRef::RootFiles {

@@ -2,18 +2,20 @@
 //!
 //! Each listener becomes a Gateway of its own, so that routes bind to it and to no other one. Each of its hosts
 //! becomes a VirtualService with the routes of all HTTPRoutes and GRPCRoutes there, in the API's order of
-//! precedence; routes for a wildcard follow those for the host itself. The names have a `~`, which no object of a
-//! user can have.
+//! precedence; routes for a wildcard follow those for the host itself. Where bytes are carried that nobody looks
+//! into, the oldest route of a host has all of its connections (`bytes`). The names have a `~`, which no object of
+//! a user can have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_config::model::{
     self, DirectResponse, GatewayServer, HttpDestination, HttpMatch, HttpRoute, Metadata,
-    ServerPort, ServerProtocol, VirtualService,
+    ServerPort, ServerProtocol, ServerTls, ServerTlsMode, VirtualService,
 };
 use mesh_config::{Kind as AnyKind, Object, Spec};
 
 use super::attach::{Api, Place, Route};
+use super::bytes;
 use super::order::precedence;
 use super::rule::{self, Entry};
 use super::scope::{self, Listener, Speaks};
@@ -26,10 +28,7 @@ pub(crate) fn objects(api: &Api<'_>) -> Vec<Object> {
     for (place, gateway) in api.gateways.iter().enumerate() {
         let selector = scope::selector(api.config, gateway);
         for (index, listener) in gateway.listeners.iter().enumerate() {
-            if !listener.is_served() {
-                continue;
-            }
-            let Some(server) = server(listener) else {
+            let Some(speaks) = listener.speaks.filter(|_| listener.is_served()) else {
                 continue;
             };
             let name = format!(
@@ -38,21 +37,34 @@ pub(crate) fn objects(api: &Api<'_>) -> Vec<Object> {
             );
             let written = metadata(gateway.object, &name);
             let bound = format!("{}/{name}", written.namespace);
+            let routes = match speaks {
+                Speaks::Http | Speaks::Https => requests(api, place, index),
+                Speaks::Tls | Speaks::Passthrough | Speaks::Tcp => {
+                    bytes::hosts(api, place, index, speaks)
+                }
+            };
+            let hosts = match speaks {
+                // Each host that is routed has its own connections, told by their server name.
+                Speaks::Tls => routes.keys().cloned().collect(),
+                _ => vec![host_of(listener)],
+            };
             let spec = model::Gateway {
                 selector: selector.clone(),
-                servers: vec![server],
+                servers: hosts
+                    .into_iter()
+                    .map(|host| server(&gateway.listeners, listener, speaks, &host))
+                    .collect(),
             };
             objects.push(object(
                 AnyKind::Gateway,
                 written.clone(),
                 Spec::Gateway(spec),
             ));
-            for (host, http) in hosts(api, place, index) {
+            for (host, routes) in routes {
                 let spec = VirtualService {
                     hosts: vec![host.clone()],
                     gateways: vec![bound.clone()],
-                    http,
-                    ..VirtualService::default()
+                    ..routes
                 };
                 let metadata = Metadata {
                     name: format!("{name}~{host}"),
@@ -91,28 +103,91 @@ fn metadata(of: &Object, name: &str) -> Metadata {
     }
 }
 
-/// What a listener is to Istio; nothing if it is not served yet.
-fn server(listener: &Listener<'_>) -> Option<GatewayServer> {
-    let protocol = match listener.speaks? {
+/// The host of a listener, `*` for any.
+fn host_of(listener: &Listener<'_>) -> String {
+    let host = listener.spec.hostname.clone();
+    host.unwrap_or_else(|| "*".to_owned())
+}
+
+/// What a listener is to Istio, for one of its hosts.
+fn server(
+    all: &[Listener<'_>],
+    listener: &Listener<'_>,
+    speaks: Speaks,
+    host: &str,
+) -> GatewayServer {
+    let protocol = match speaks {
         Speaks::Http => ServerProtocol::Http,
-        Speaks::Https | Speaks::Tls | Speaks::Passthrough | Speaks::Tcp => return None,
+        Speaks::Https => ServerProtocol::Https,
+        Speaks::Tls | Speaks::Passthrough => ServerProtocol::Tls,
+        Speaks::Tcp => ServerProtocol::Tcp,
     };
-    let host = listener.spec.hostname.as_deref().unwrap_or("*");
-    Some(GatewayServer {
+    let tls = match speaks {
+        Speaks::Http | Speaks::Tcp => None,
+        Speaks::Passthrough => Some(ServerTls {
+            mode: ServerTlsMode::Passthrough,
+            ..ServerTls::default()
+        }),
+        Speaks::Https | Speaks::Tls => Some(terminated(all, listener)),
+    };
+    GatewayServer {
         port: ServerPort {
             number: listener.spec.port,
             name: listener.spec.name.clone(),
             protocol,
         },
         bind: None,
-        tls: None,
+        tls,
         // Who may attach has been judged; nobody else can name this Gateway.
         hosts: vec![format!("*/{host}")],
-    })
+    }
 }
 
-/// The routes of each host of a listener.
-fn hosts(api: &Api<'_>, gateway: usize, index: usize) -> BTreeMap<String, Vec<HttpRoute>> {
+/// With which certificates a listener ends TLS, and how it judges those of clients.
+fn terminated(all: &[Listener<'_>], listener: &Listener<'_>) -> ServerTls {
+    let own = &listener.owner.metadata.namespace;
+    let references = listener
+        .spec
+        .tls
+        .iter()
+        .flat_map(|tls| &tls.certificate_refs);
+    let credentials = references.map(|reference| {
+        let namespace = reference.namespace.as_ref().unwrap_or(own);
+        format!("{namespace}/{}", reference.name)
+    });
+    // A connection may carry requests for any host: those for the host of another listener must not come by this one.
+    let host = host_of(listener);
+    let others = all.iter().filter(|other| {
+        other.is_served()
+            && other.speaks == Some(Speaks::Https)
+            && other.spec.port == listener.spec.port
+    });
+    let misdirected = others.map(host_of).filter(|other| *other != host);
+    let clients = listener
+        .clients
+        .as_ref()
+        .filter(|clients| !clients.is_insecure);
+    let authorities = clients.map(|clients| clients.authorities.clone());
+    ServerTls {
+        mode: if authorities.is_some() {
+            ServerTlsMode::Mutual
+        } else {
+            ServerTlsMode::Simple
+        },
+        credentials: credentials.collect(),
+        are_granted: true,
+        misdirected: if listener.speaks == Some(Speaks::Https) {
+            misdirected.collect()
+        } else {
+            Vec::new()
+        },
+        ca_config_maps: authorities.unwrap_or_default(),
+        ..ServerTls::default()
+    }
+}
+
+/// The routes of each host of a listener that speaks HTTP.
+fn requests(api: &Api<'_>, gateway: usize, index: usize) -> BTreeMap<String, VirtualService> {
     let all = &api.gateways[gateway].listeners;
     let listener = &all[index];
     let entry = Entry {
@@ -146,18 +221,21 @@ fn hosts(api: &Api<'_>, gateway: usize, index: usize) -> BTreeMap<String, Vec<Ht
         other.spec.port == listener.spec.port && !std::ptr::eq(other, listener)
     };
     if all.iter().any(shares) {
-        let host = listener
-            .spec
-            .hostname
-            .clone()
-            .unwrap_or_else(|| "*".to_owned());
+        let host = host_of(listener);
         complete.entry(host).or_insert_with(|| vec![not_found()]);
     }
+    let with = |http| VirtualService {
+        http,
+        ..VirtualService::default()
+    };
     complete
+        .into_iter()
+        .map(|(host, http)| (host, with(http)))
+        .collect()
 }
 
 /// Whether a host belongs to a listener at the same port that names it more closely.
-fn is_anothers(all: &[Listener<'_>], listener: &Listener<'_>, host: &str) -> bool {
+pub(super) fn is_anothers(all: &[Listener<'_>], listener: &Listener<'_>, host: &str) -> bool {
     let own = listener.spec.hostname.as_deref().unwrap_or("*");
     all.iter().any(|other| {
         let closer = other.spec.hostname.as_deref().unwrap_or("*");

@@ -2,11 +2,12 @@
 //!
 //! `scope` finds the Gateways that are ours with their listeners, `attach` the routes of each listener,
 //! `backend` where they send requests, `rule` turns their rules into routes and `order` says which one comes
-//! first. `convert` makes Gateways and VirtualServices of all that, as Istio does, so that the rest of the crate
+//! first; `bytes` does the same for routes of connections. `convert` makes Gateways and VirtualServices of all that, as Istio does, so that the rest of the crate
 //! needs not know where they came from. `status` tells users about the same judgements.
 
 mod attach;
 mod backend;
+mod bytes;
 mod convert;
 mod order;
 mod rule;

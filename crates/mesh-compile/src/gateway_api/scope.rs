@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mesh_config::model::gateway_api::{
-    self as api, From, GROUP, Kind, Namespaces, ObjectRef, Spec,
+    self as api, From, GROUP, Kind, Namespaces, ObjectRef, Spec, Validation,
 };
 use mesh_config::{Config, Kind as AnyKind, Object, SharedObject};
 
@@ -58,6 +58,19 @@ pub(crate) struct Listener<'a> {
     pub(crate) kinds: Vec<Kind>,
     /// What it refers to and what is wrong with that.
     pub(crate) unresolved: Option<Reason>,
+    /// By what clients are verified; `None` if they need no certificate.
+    pub(crate) clients: Option<Clients>,
+}
+
+/// How a listener verifies its clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    /// ConfigMaps `NAMESPACE/NAME` with the authorities; none if not one of those named can be used.
+    pub(crate) authorities: Vec<String>,
+    /// Whether a connection goes on whatever its client shows.
+    pub(crate) is_insecure: bool,
+    /// What is wrong with the first reference that leads nowhere.
+    unresolved: Option<Reason>,
 }
 
 /// What a listener speaks.
@@ -109,6 +122,28 @@ impl Listener<'_> {
                 .unresolved
                 .as_ref()
                 .is_none_or(|reason| reason.word == INVALID_KINDS)
+            && self.knows_clients()
+    }
+
+    /// Whether there is something to verify clients by, if they are to be.
+    fn knows_clients(&self) -> bool {
+        let is_known = |clients: &Clients| clients.is_insecure || !clients.authorities.is_empty();
+        self.clients.as_ref().is_none_or(is_known)
+    }
+
+    /// What the listener refers to and what is wrong with that, for its own sake or that of its clients.
+    pub(crate) fn unresolved(&self) -> Option<&Reason> {
+        let of_clients = self
+            .clients
+            .as_ref()
+            .and_then(|one| one.unresolved.as_ref());
+        self.unresolved.as_ref().or(of_clients)
+    }
+
+    /// Why there is nothing to verify clients by.
+    pub(crate) fn unverifiable(&self) -> Option<Reason> {
+        let text = "none of the caCertificateRefs for its clients can be used; see ResolvedRefs";
+        (!self.knows_clients()).then(|| Reason::new("NoValidCACertificate", text))
     }
 
     /// Whether it has a place at its Gateway.
@@ -171,6 +206,13 @@ pub(crate) fn build(config: &Config) -> (Vec<Gateway<'_>>, Vec<Set<'_>>) {
         });
     }
     for gateway in &mut gateways {
+        let (object, frontend) = (gateway.object, &gateway.spec.tls.frontend);
+        for listener in &mut gateway.listeners {
+            if listener.speaks == Some(Speaks::Https) {
+                let validation = frontend.validation(listener.spec.port);
+                listener.clients = validation.map(|one| clients(config, object, one));
+            }
+        }
         find_conflicts(&mut gateway.listeners);
     }
     (gateways, sets)
@@ -239,6 +281,7 @@ fn listeners<'a>(
             conflict: None,
             kinds,
             unresolved: certificates(config, owner, spec).or(wrong_kinds),
+            clients: None,
         }
     })
 }
@@ -309,6 +352,57 @@ fn certificate(config: &Config, owner: &Object, reference: &ObjectRef) -> Result
         _ => wrong(format!(
             "the Secret {namespace}/{name} has no certificate with its key in tls.crt and tls.key, as PEM"
         )),
+    }
+}
+
+/// By what the clients of a Gateway's listener are verified.
+fn clients(config: &Config, gateway: &Object, validation: &Validation) -> Clients {
+    let mut clients = Clients {
+        is_insecure: validation.is_insecure(),
+        ..Clients::default()
+    };
+    for reference in &validation.ca_certificate_refs {
+        match authority(config, gateway, reference) {
+            Ok(name) => clients.authorities.push(name),
+            Err(reason) => clients.unresolved = clients.unresolved.or(Some(reason)),
+        }
+    }
+    clients
+}
+
+/// The ConfigMap with an authority, `NAMESPACE/NAME`.
+pub(crate) fn authority(
+    config: &Config,
+    owner: &Object,
+    reference: &ObjectRef,
+) -> Result<String, Reason> {
+    let own = &owner.metadata.namespace;
+    let namespace = reference.namespace.as_ref().unwrap_or(own);
+    let (kind, name) = (&reference.kind, &reference.name);
+    if !reference.group.is_empty() || kind != "ConfigMap" {
+        let text = format!("{kind} {name} is no ConfigMap");
+        return Err(Reason::new("InvalidCACertificateKind", text));
+    }
+    if !backend::is_granted(config, owner, "", "ConfigMap", namespace, name) {
+        let text = format!(
+            "the ConfigMap {namespace}/{name} may not be used from namespace {own}: no ReferenceGrant in \
+             {namespace} says so"
+        );
+        return Err(Reason::new("RefNotPermitted", text));
+    }
+    let content = config
+        .config_map(namespace, name)
+        .and_then(|found| found.data.get("ca.crt"));
+    match content {
+        Some(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
+            Ok(format!("{namespace}/{name}"))
+        }
+        _ => {
+            let text = format!(
+                "there is no ConfigMap {namespace}/{name} with a certificate in ca.crt, as PEM"
+            );
+            Err(Reason::new("InvalidCACertificateRef", text))
+        }
     }
 }
 

@@ -71,13 +71,35 @@ fn gateway_status(api: &Api<'_>, place: usize, gateway: &Gateway<'_>) -> Value {
         ),
         None => summary(object, &gateway.listeners, |_| true),
     };
+    let resolved = yes(
+        object,
+        "ResolvedRefs",
+        "ResolvedRefs",
+        "all references are resolved",
+    );
+    let mut conditions = vec![accepted, programmed, resolved];
+    let is_insecure = |listener: &Listener<'_>| {
+        listener
+            .clients
+            .as_ref()
+            .is_some_and(|clients| clients.is_insecure)
+    };
+    if gateway.listeners.iter().any(is_insecure) {
+        let text = "mode AllowInsecureFallback: clients are let in whatever they show";
+        conditions.push(yes(
+            object,
+            "InsecureFrontendValidationMode",
+            "ConfigurationChanged",
+            text,
+        ));
+    }
     json!({
         "addresses": gateway.spec.addresses.iter().map(|address| json!({
             "type": address.kind.as_deref().unwrap_or("IPAddress"),
             "value": address.value,
         })).collect::<Vec<_>>(),
         "attachedListenerSets": sets.len(),
-        "conditions": [accepted, programmed, yes(object, "ResolvedRefs", "ResolvedRefs", "all references are resolved")],
+        "conditions": conditions,
         "listeners": listeners,
     })
 }
@@ -110,7 +132,7 @@ fn summary(
         .collect();
     let right = own
         .iter()
-        .filter(|listener| listener.is_accepted() && listener.unresolved.is_none());
+        .filter(|listener| listener.is_accepted() && listener.unresolved().is_none());
     let right = right.count();
     if right == 0 && !own.is_empty() {
         let reason = Reason::new(
@@ -163,8 +185,8 @@ fn listener_status(api: &Api<'_>, place: usize, index: usize, listener: &Listene
             .is_none()
             .then(|| Reason::new("UnsupportedProtocol", text))
     });
-    let accepted = match &refused {
-        Some(reason) => no(owner, "Accepted", reason),
+    let accepted = match refused.or_else(|| listener.unverifiable()) {
+        Some(reason) => no(owner, "Accepted", &reason),
         None => yes(owner, "Accepted", "Accepted", "it has its place"),
     };
     let conflicted = match &listener.conflict {
@@ -175,7 +197,7 @@ fn listener_status(api: &Api<'_>, place: usize, index: usize, listener: &Listene
             &Reason::new("NoConflicts", "no other listener is in its way"),
         ),
     };
-    let resolved = match &listener.unresolved {
+    let resolved = match listener.unresolved() {
         Some(reason) => no(owner, "ResolvedRefs", reason),
         None => yes(
             owner,
@@ -184,7 +206,7 @@ fn listener_status(api: &Api<'_>, place: usize, index: usize, listener: &Listene
             "all references are resolved",
         ),
     };
-    let programmed = if listener.is_accepted() && listener.unresolved.is_none() {
+    let programmed = if listener.is_accepted() && listener.unresolved().is_none() {
         yes(owner, "Programmed", "Programmed", "gateways have been told")
     } else {
         no(

@@ -3,6 +3,7 @@
 mod destination_rules;
 mod entries;
 mod gateway_api;
+mod gateway_api_tls;
 mod gateways;
 mod golden;
 mod http_rules;

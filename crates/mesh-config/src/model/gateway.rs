@@ -57,6 +57,16 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// Names of Secrets with a certificate and its key: one for each kind of key, two at most.
     pub credentials: Vec<String>,
+    /// Whether the names in `credentials` are `NAMESPACE/NAME` of Secrets that the gateway may have wherever it
+    /// runs itself. No Gateway of a user says so: only a Gateway of the Gateway API, whose references have been
+    /// judged by its ReferenceGrants.
+    pub are_granted: bool,
+    /// Hosts of other servers at the port. Requests for them on a connection that was made for this server are
+    /// answered with 421, so that a client comes again by the right server's name. Only the Gateway API asks for it.
+    pub misdirected: Vec<String>,
+    /// ConfigMaps `NAMESPACE/NAME` with the authorities of clients in `ca.crt`, all of them trusted. Only of the
+    /// Gateway API, which has judged them.
+    pub ca_config_maps: Vec<String>,
     /// Files at the gateway with a certificate and its key, two at most. Not beside `credentials`.
     pub certificates: Vec<CertificateFiles>,
     /// A file at the gateway with the authorities of clients.

@@ -265,6 +265,14 @@ impl Object {
         }
     }
 
+    /// The ConfigMap, if this is one.
+    pub fn as_config_map(&self) -> Option<&ConfigMap> {
+        match &self.spec {
+            Spec::ConfigMap(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
     /// The WorkloadEntry, if this is one.
     pub fn as_workload_entry(&self) -> Option<&WorkloadEntry> {
         match &self.spec {

@@ -86,6 +86,9 @@ impl Reader {
                 .chain(texts(tls, "credentialNames"))
                 .collect(),
             certificates,
+            are_granted: false,
+            misdirected: Vec::new(),
+            ca_config_maps: Vec::new(),
             ca_file: text("caCertificates").or(first_ca),
             ca_credential: text("caCertCredentialName"),
             crl_file: text("caCrl"),

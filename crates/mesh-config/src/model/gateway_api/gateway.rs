@@ -28,6 +28,72 @@ pub struct Gateway {
     pub allowed_listeners: AllowedListeners,
     /// What the programs that serve it are like.
     pub infrastructure: Infrastructure,
+    /// What holds for TLS at all of its listeners.
+    pub tls: GatewayTls,
+}
+
+/// TLS of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct GatewayTls {
+    /// Towards clients.
+    pub frontend: FrontendTls,
+}
+
+/// How the clients of a Gateway's listeners are verified, those of `HTTPS`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FrontendTls {
+    /// At every port that is not in `per_port`.
+    pub default: PortTls,
+    /// At single ports, instead of `default`.
+    pub per_port: Vec<FrontendPort>,
+}
+
+impl FrontendTls {
+    /// How clients are verified at a port; `None` if they need no certificate.
+    #[must_use]
+    pub fn validation(&self, port: u16) -> Option<&Validation> {
+        let own = self.per_port.iter().find(|entry| entry.port == port);
+        own.map_or(&self.default, |entry| &entry.tls)
+            .validation
+            .as_ref()
+    }
+}
+
+/// TLS towards the clients of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct FrontendPort {
+    /// The port.
+    pub port: u16,
+    /// How its clients are verified.
+    pub tls: PortTls,
+}
+
+/// TLS towards the clients of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PortTls {
+    /// How clients are verified; `None` if they need no certificate.
+    pub validation: Option<Validation>,
+}
+
+/// How clients are verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Validation {
+    /// Who signs their certificates: ConfigMaps with a `ca.crt`.
+    pub ca_certificate_refs: Vec<ObjectRef>,
+    /// `AllowValidOnly` (also where it is left out), or `AllowInsecureFallback` for those who show none as well.
+    pub mode: Option<String>,
+}
+
+impl Validation {
+    /// Whether a connection goes on whatever its client shows.
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        self.mode.as_deref() == Some("AllowInsecureFallback")
+    }
 }
 
 /// An address that a Gateway asks for.

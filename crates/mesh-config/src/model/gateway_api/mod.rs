@@ -16,8 +16,9 @@ pub use filter::{
     RewriteFilter,
 };
 pub use gateway::{
-    Address, AllowedListeners, AllowedRoutes, From, Gateway, GatewayClass, Infrastructure,
-    LabelSelector, Listener, ListenerSet, ListenerTls, Namespaces, Requirement, RouteKind,
+    Address, AllowedListeners, AllowedRoutes, From, FrontendPort, FrontendTls, Gateway,
+    GatewayClass, GatewayTls, Infrastructure, LabelSelector, Listener, ListenerSet, ListenerTls,
+    Namespaces, PortTls, Requirement, RouteKind, Validation,
 };
 pub use route::{
     BackendRef, BytesRoute, BytesRule, GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, HttpMatch,

@@ -69,11 +69,7 @@ static GATEWAY_TLS: Shape = shape(&[
         Object(&GATEWAY_TLS_BACKEND),
         "gateways show services the mesh's own certificates",
     ),
-    noted(
-        "frontend",
-        Object(&GATEWAY_TLS_FRONTEND),
-        "clients are NOT asked for a certificate because of it",
-    ),
+    acted("frontend", Object(&GATEWAY_TLS_FRONTEND)),
 ]);
 
 static GATEWAY_TLS_BACKEND: Shape = shape(&[acted("clientCertificateRef", Object(&OBJECT_REF))]);
