@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::ensure;
 use mesh_tests::echo::App;
 use mesh_tests::session::{name, shares, tls_name};
-use mesh_tests::{Mesh, Workload};
+use mesh_tests::{Mesh, Workload, eventually};
+use tokio::net::TcpStream;
 
 /// No other service or test listens at these addresses.
 const DB: ([u8; 4], u16) = ([127, 77, 1, 1], 5432);
@@ -178,7 +181,14 @@ async fn servers_outside_are_reached_as_their_entry_says() {
     // By the endpoints' weights: 150 are to be expected, and a fair share of six standard deviations.
     let found = shares(SocketAddr::from(OUTSIDE), 200).await.unwrap();
     assert!((114..=186).contains(&found["one"]), "{found:?}");
+    let gone = one.address;
     drop(one);
+    let deadline = Duration::from_secs(10);
+    eventually("the first server is gone", deadline, || async {
+        ensure!(TcpStream::connect(gone).await.is_err(), "it still listens");
+        Ok(())
+    })
+    .await;
     assert_eq!(
         name(SocketAddr::from(OUTSIDE)).await.unwrap(),
         "two",
