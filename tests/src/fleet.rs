@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -320,27 +321,33 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// The first of `count` neighbouring free ports.
+/// How many blocks of [`BLOCK`] ports there are from [`FIRST_BLOCK`] on. They end below the ports that the system
+/// gives to clients: one of these could be taken by a connection before the test listens.
+const BLOCKS: u32 = 700;
+const BLOCK: u16 = 16;
+const FIRST_BLOCK: u16 = 20_000;
+
+/// The first of `count` neighbouring free ports, at most 16.
 ///
 /// # Panics
 ///
 /// When there are none.
 #[must_use]
 pub fn free_ports(count: u16) -> u16 {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let port = first
-            .local_addr()
-            .expect("a bound socket has an address")
-            .port();
-        let neighbours: Option<Vec<_>> = (1..count)
-            .map(|offset| {
-                let port = port.checked_add(offset)?;
-                TcpListener::bind(("127.0.0.1", port)).ok()
-            })
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    assert!(count <= BLOCK, "a block has {BLOCK} ports");
+    // Tests of several processes at once begin at different places.
+    let own = std::process::id().wrapping_mul(31);
+    for _ in 0..BLOCKS {
+        let block = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        let block = u16::try_from(block).expect("there are few blocks");
+        let first = FIRST_BLOCK + block * BLOCK;
+        let ports = first..first + count;
+        let bound: Result<Vec<_>, _> = ports
+            .map(|port| TcpListener::bind(("127.0.0.1", port)))
             .collect();
-        if neighbours.is_some() {
-            return port;
+        if bound.is_ok() {
+            return first;
         }
     }
     panic!("no {count} neighbouring ports are free");
