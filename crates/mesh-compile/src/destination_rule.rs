@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_config::model::{
-    DestinationRule, LoadBalancer, MeshConfig, PolicyParts, Subset, TrafficPolicy,
+    Algorithm, DestinationRule, HashKey, LoadBalancer, MeshConfig, PolicyParts, Subset,
+    TrafficPolicy,
 };
 use mesh_config::{Config, resolve_host};
 
@@ -184,6 +185,17 @@ impl Rule {
         self.policies()
             .flat_map(all_parts)
             .filter_map(|parts| parts.load_balancer.as_ref())
+    }
+
+    /// In what requests and sessions are alike that are to go to the same endpoint, if that is asked for.
+    pub(crate) fn hash_key(&self, port: u16, subset: Option<&str>) -> Option<HashKey> {
+        let key = |balancer: &LoadBalancer| match &balancer.algorithm {
+            Algorithm::ConsistentHash(hash) => hash.key.clone(),
+            _ => None,
+        };
+        // Most rules do not ask for it at all.
+        self.load_balancers().find_map(key)?;
+        key(&self.policy(port, subset).parts.load_balancer?)
     }
 
     /// What holds for a port of a service or of one of its subsets. A subset's part replaces that of the whole

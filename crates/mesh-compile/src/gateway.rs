@@ -23,9 +23,7 @@ use mesh_xds::{ResourceSet, names};
 use crate::client::Client;
 use crate::cluster;
 use crate::host::{intersection, specificity};
-use crate::listener::{
-    Callers, http_chain, listener, rds, route_configuration, tcp_chain_to, tls_inspector,
-};
+use crate::listener::{Callers, http_chain, listener, rds, route_configuration, tls_inspector};
 use crate::mesh::Mesh;
 use crate::route::{Router, catch_all_last};
 use crate::virtual_service::VirtualService;

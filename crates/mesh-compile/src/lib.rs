@@ -14,6 +14,7 @@ mod cluster;
 mod destination_rule;
 mod gateway;
 mod gateway_api;
+mod hash;
 mod host;
 mod listener;
 mod locality;

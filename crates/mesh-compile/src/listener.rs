@@ -32,7 +32,7 @@ use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::envoy::tls_inspector::TlsInspector;
 use mesh_xds::{Workload, metadata, pack};
 
-use crate::{action, resilience};
+use crate::{action, hash, resilience};
 
 /// Where the callers of a listener stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +166,12 @@ pub(crate) fn dns_cache() -> DnsCacheConfig {
 
 /// A chain that passes the bytes of every connection on to a cluster.
 pub(crate) fn tcp_chain(name: &str, cluster: &str) -> FilterChain {
-    tcp_chain_to(name, ClusterSpecifier::Cluster(cluster.to_owned()))
+    tcp_chain_to(name, ClusterSpecifier::Cluster(cluster.to_owned()), false)
 }
 
-/// A chain that passes the bytes of every connection on to one of several clusters.
-pub(crate) fn tcp_chain_to(name: &str, to: ClusterSpecifier) -> FilterChain {
+/// A chain that passes the bytes of every connection on to one of several clusters. `by_source` says that the
+/// client's address decides on the endpoint.
+pub(crate) fn tcp_chain_to(name: &str, to: ClusterSpecifier, by_source: bool) -> FilterChain {
     let stat_prefix = match &to {
         ClusterSpecifier::Cluster(cluster) => cluster.clone(),
         ClusterSpecifier::WeightedClusters(_) => name.to_owned(),
@@ -178,6 +179,7 @@ pub(crate) fn tcp_chain_to(name: &str, to: ClusterSpecifier) -> FilterChain {
     let proxy = TcpProxy {
         stat_prefix,
         cluster_specifier: Some(to),
+        hash_policy: by_source.then(hash::of_sessions).into_iter().collect(),
         ..TcpProxy::default()
     };
     chain(name, "envoy.filters.network.tcp_proxy", pack(&proxy))

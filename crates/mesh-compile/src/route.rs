@@ -2,23 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use mesh_config::model::{HttpDestination, HttpMatch, HttpRoute};
+use mesh_config::model::{HashKey, HttpDestination, HttpMatch, HttpRoute};
 use mesh_config::resolve_host;
 use mesh_xds::envoy::core::{DataSource, data_source::Specifier};
+use mesh_xds::envoy::listener::FilterChain;
 use mesh_xds::envoy::protobuf::{Duration, UInt32Value};
 use mesh_xds::envoy::route::route::Action;
-use mesh_xds::envoy::route::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier};
+use mesh_xds::envoy::route::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HashPolicy,
+};
 use mesh_xds::envoy::route::weighted_cluster::ClusterWeight;
 use mesh_xds::envoy::route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
 use mesh_xds::envoy::route::{DirectResponseAction, Route, RouteAction, WeightedCluster};
+use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier as Target;
 use mesh_xds::names;
 
 use crate::action::{self, Headers};
 use crate::client::Client;
+use crate::listener::tcp_chain_to;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
 use crate::virtual_service::VirtualService;
-use crate::{matcher, resilience, sticky};
+use crate::{hash, matcher, resilience, sticky};
 
 /// The route to a service that no VirtualService speaks for.
 const DEFAULT: &str = "default";
@@ -38,6 +43,8 @@ pub(crate) struct Router<'a> {
     /// Its clients speak TLS.
     pub(crate) tls: bool,
     pub(crate) clusters: BTreeSet<ClusterRef>,
+    /// The names of clusters that choose endpoints by the address of a session's client.
+    by_source: BTreeSet<String>,
 }
 
 impl<'a> Router<'a> {
@@ -47,6 +54,7 @@ impl<'a> Router<'a> {
             client,
             tls: false,
             clusters: BTreeSet::new(),
+            by_source: BTreeSet::new(),
         }
     }
 
@@ -155,11 +163,21 @@ impl<'a> Router<'a> {
 
     /// The route to a service by itself.
     pub(crate) fn default_route(&mut self, service: &Service, port: &Port) -> Route {
-        let cluster = self.cluster(&service.host, port.number, None);
+        let to = ClusterRef {
+            host: service.host.clone(),
+            port: port.number,
+            subset: None,
+        };
+        let hashed = self.hash_key(&to);
+        let cluster = self.cluster(&to);
         Route {
             name: DEFAULT.to_owned(),
             r#match: Some(matcher::always()),
-            action: Some(self.forward(ClusterSpecifier::Cluster(cluster), &HttpRoute::default())),
+            action: Some(self.forward(
+                ClusterSpecifier::Cluster(cluster),
+                &HttpRoute::default(),
+                hashed.map(hash::of_requests).into_iter().collect(),
+            )),
             ..Route::default()
         }
     }
@@ -171,12 +189,16 @@ impl<'a> Router<'a> {
         listener_port: u16,
     ) -> Action {
         let title = virtual_service.title();
+        let mut hash_policy = Vec::new();
         let mut target = |destination: &HttpDestination| {
-            self.destination(virtual_service.namespace(), destination, listener_port)
+            let namespace = virtual_service.namespace();
+            let to = self.place(namespace, parts(destination), listener_port);
+            hash_policy.extend(self.hash_key(&to).map(hash::of_requests));
+            self.cluster(&to)
         };
         if let Some(destination) = alone(&http.route) {
             let cluster = target(destination);
-            return self.forward(ClusterSpecifier::Cluster(cluster), http);
+            return self.forward(ClusterSpecifier::Cluster(cluster), http, hash_policy);
         }
         let weighted: Vec<(String, &HttpDestination)> = http
             .route
@@ -187,16 +209,23 @@ impl<'a> Router<'a> {
         if weighted.is_empty() {
             return direct_response(503, &format!("{title}: no destination has a weight\n"));
         }
-        self.forward(ClusterSpecifier::WeightedClusters(split(&weighted)), http)
+        let split = ClusterSpecifier::WeightedClusters(split(&weighted));
+        self.forward(split, http, hash_policy)
     }
 
     /// Sends requests on, under the rules of their route.
-    fn forward(&self, specifier: ClusterSpecifier, http: &HttpRoute) -> Action {
+    fn forward(
+        &self,
+        specifier: ClusterSpecifier,
+        http: &HttpRoute,
+        hash_policy: Vec<HashPolicy>,
+    ) -> Action {
         let default = self.mesh.settings.mesh.default_retries.as_ref();
         let retries = http.retries.as_ref().or(default);
         let mut action = RouteAction {
             cluster_specifier: Some(specifier),
-            retry_policy: resilience::retry_policy(retries, false),
+            retry_policy: resilience::retry_policy(retries, !hash_policy.is_empty()),
+            hash_policy,
             cluster_not_found_response_code: if http.missing_is_500 {
                 ClusterNotFoundResponseCode::InternalServerError as i32
             } else {
@@ -215,39 +244,72 @@ impl<'a> Router<'a> {
         destination: &HttpDestination,
         listener_port: u16,
     ) -> String {
-        let parts = (
-            destination.host.as_str(),
-            destination.subset.as_deref(),
-            destination.port,
-        );
-        self.target(namespace, parts, listener_port)
+        let to = self.place(namespace, parts(destination), listener_port);
+        self.cluster(&to)
     }
 
-    /// The name of the cluster for a host, a subset and a port as a rule of `namespace` writes them.
+    /// The name of the cluster for the sessions to a host, a subset and a port as a rule of `namespace` writes
+    /// them.
     pub(crate) fn target(
         &mut self,
         namespace: &str,
-        (host, subset, port): (&str, Option<&str>, Option<u16>),
+        parts: (&str, Option<&str>, Option<u16>),
         listener_port: u16,
     ) -> String {
+        let to = self.place(namespace, parts, listener_port);
+        let name = self.cluster(&to);
+        if self.hash_key(&to) == Some(HashKey::SourceIp) {
+            self.by_source.insert(name.clone());
+        }
+        name
+    }
+
+    /// A chain that passes the bytes of every connection on.
+    pub(crate) fn tcp_chain(&self, name: &str, to: Target) -> FilterChain {
+        let is_by_source = |name: &String| self.by_source.contains(name);
+        let by_source = match &to {
+            Target::Cluster(name) => is_by_source(name),
+            Target::WeightedClusters(split) => {
+                split.clusters.iter().any(|one| is_by_source(&one.name))
+            }
+        };
+        tcp_chain_to(name, to, by_source)
+    }
+
+    /// What a host, a subset and a port mean as a rule of `namespace` writes them.
+    fn place(
+        &self,
+        namespace: &str,
+        (host, subset, port): (&str, Option<&str>, Option<u16>),
+        listener_port: u16,
+    ) -> ClusterRef {
         let host = resolve_host(host, namespace);
         let service = self.mesh.services.get(&host);
         let only_port = service.and_then(Service::only_port).map(|port| port.number);
-        let port = port.or(only_port).unwrap_or(listener_port);
-        self.cluster(&host, port, subset)
+        let subset = subset.filter(|subset| !subset.is_empty());
+        ClusterRef {
+            port: port.or(only_port).unwrap_or(listener_port),
+            subset: subset.map(str::to_owned),
+            host,
+        }
+    }
+
+    /// What decides on the endpoint of what is sent there, if its rule asks for consistent hashing.
+    fn hash_key(&self, to: &ClusterRef) -> Option<HashKey> {
+        let service = self.mesh.services.get(&to.host)?;
+        let root = &self.mesh.settings.root_namespace;
+        let rules = &self.mesh.destination_rules;
+        let rule = rules.choose(self.client, service, root)?;
+        rule.hash_key(to.port, to.subset.as_deref())
     }
 
     /// A route may lead to a cluster that does not exist: the proxy answers it with 503 NC.
-    fn cluster(&mut self, host: &str, port: u16, subset: Option<&str>) -> String {
-        let subset = subset.filter(|subset| !subset.is_empty());
-        if self.exists(host, port, subset) {
-            self.clusters.insert(ClusterRef {
-                host: host.to_owned(),
-                port,
-                subset: subset.map(str::to_owned),
-            });
+    fn cluster(&mut self, to: &ClusterRef) -> String {
+        let subset = to.subset.as_deref();
+        if self.exists(&to.host, to.port, subset) {
+            self.clusters.insert(to.clone());
         }
-        names::cluster(names::OUTBOUND, port, subset, host)
+        names::cluster(names::OUTBOUND, to.port, subset, &to.host)
     }
 
     fn exists(&self, host: &str, port: u16, subset: Option<&str>) -> bool {
@@ -264,6 +326,15 @@ impl<'a> Router<'a> {
         };
         service.port(port).is_some() && subset.is_none_or(known)
     }
+}
+
+/// Host, subset and port as they are written.
+fn parts(destination: &HttpDestination) -> (&str, Option<&str>, Option<u16>) {
+    (
+        &destination.host,
+        destination.subset.as_deref(),
+        destination.port,
+    )
 }
 
 /// The destination that takes everything: the only one, whatever its weight, or the only one with a weight.

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::SET_COOKIE;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use crate::steps::headers::ATTEMPT_COUNT;
 use crate::steps::route::Question;
 use crate::steps::translate::Target;
 use crate::steps::{
-    cors, edit, fault, headers, intake, mirror, path, retry, rewrite, route, split, timeout,
+    cors, edit, fault, hash, headers, intake, mirror, path, retry, rewrite, route, split, timeout,
 };
 use crate::upstream::breaker::{self, Permit, Resource};
 use crate::upstream::outlier::{self, Outcome};
@@ -109,6 +110,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         }
     };
     x.chosen(cluster);
+    let alike = hash::of(&forward.hash, cluster, &question, &x.peer.hello);
     let later = edit::Later::bind(route, forward, place, &head, &authority);
     if let Some(changes) = &forward.changes {
         edit::request(changes, place, x, route, &mut head, &authority);
@@ -132,7 +134,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
     };
     let request = Request::from_parts(head, body);
     let deadline = time.map(|time| Box::new(x.limit(time)));
-    let attempts = attempts(x, cluster, forward, &target, request);
+    let attempts = attempts(x, cluster, forward, alike.hash, &target, request);
     let mut response = match deadline {
         None => attempts.await?,
         Some(mut deadline) => {
@@ -145,6 +147,9 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         }
     };
     headers::response(&mut response)?;
+    for cookie in alike.cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     if let Some(later) = later {
         later.response(x, route, &mut response);
     }
@@ -156,6 +161,7 @@ async fn attempts(
     x: &mut Exchange,
     cluster: &Arc<Cluster>,
     forward: &Forward,
+    hash: Option<u64>,
     target: &Target,
     mut request: Request<Outgoing>,
 ) -> Result<Response<Incoming>, Fail> {
@@ -169,7 +175,7 @@ async fn attempts(
     loop {
         attempt += 1;
         let avoid = if policy.avoid_tried { &tried[..] } else { &[] };
-        let endpoint = balance::pick(cluster, worker.id, avoid, None)
+        let endpoint = balance::pick(cluster, worker.id, avoid, hash)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         x.attempt(endpoint);
         if forward.count_attempts {

@@ -20,7 +20,7 @@ use crate::fail::{Fail, Flag};
 use crate::peer::{Order, Peer, Standing};
 use crate::session::Session;
 use crate::snapshot::Filter;
-use crate::steps::split;
+use crate::steps::{hash, split};
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::{Active, ConnectError, balance, connect_session};
 use crate::wire::{Socket, Watch};
@@ -70,9 +70,11 @@ async fn connect(s: &mut Session, at: &Standing) -> Result<(Socket, Active), Fai
     let clusters = &at.snapshot.clusters;
     let cluster = clusters.get(name).ok_or_else(|| s.missing(name))?;
     s.chosen(cluster);
+    let source = s.peer.hello.address.ip();
+    let hash = proxy.by_source.then(|| hash::of_source(source));
     let mut tried = Vec::new();
     loop {
-        let endpoint = balance::pick(cluster, worker.id, &tried, None)
+        let endpoint = balance::pick(cluster, worker.id, &tried, hash)
             .ok_or_else(|| Fail::no_endpoint(&cluster.name))?;
         s.attempt(endpoint);
         let active = Active::begin(&endpoint.state, worker.id);

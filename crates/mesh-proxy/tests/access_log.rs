@@ -127,6 +127,7 @@ async fn each_request_and_each_session_is_one_line_that_nobody_can_forge() {
         split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
         attempts: 1,
         idle_timeout: None,
+        by_source: false,
     };
     let reset = |stream: io::Result<TcpStream>| {
         // Perhaps before the client has noticed that it is connected.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use mesh_config::servers::ServerRef;
 use mesh_xds::envoy::listener::FilterChain;
-use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::names;
 
-use super::{Edge, Gateway, open_to, tcp_chain_to};
+use super::{Edge, Gateway, open_to};
 use crate::host::intersection;
+use crate::listener::tcp_chain;
 use crate::route::ClusterRef;
 use crate::tcp_route;
 use crate::virtual_service::VirtualService;
@@ -25,7 +25,8 @@ impl<'a> Edge<'a> {
             .find_map(|(bound, _)| {
                 tcp_route::at_gateway(&mut self.router, bound, &gateway.name, port)
             })?;
-        Some(tcp_chain_to(&format!("tcp.{port}.{}", gateway.name), to))
+        let name = format!("tcp.{port}.{}", gateway.name);
+        Some(self.router.tcp_chain(&name, to))
     }
 
     /// A chain for each `tls` route that leads through a server.
@@ -45,7 +46,8 @@ impl<'a> Edge<'a> {
                     .map(str::to_owned)
                     .collect();
                 let name = format!("tls.{port}.{}", gateway.name);
-                chains.push((tcp_chain_to(&name, route.to), names.into_iter().collect()));
+                let chain = self.router.tcp_chain(&name, route.to);
+                chains.push((chain, names.into_iter().collect()));
             }
         }
         chains
@@ -79,7 +81,7 @@ impl<'a> Edge<'a> {
                         port: port.number,
                         subset: subset.map(str::to_owned),
                     });
-                    let chain = tcp_chain_to(&sni, ClusterSpecifier::Cluster(sni.clone()));
+                    let chain = tcp_chain(&sni, &sni);
                     chains.push((chain, vec![sni]));
                 }
             }

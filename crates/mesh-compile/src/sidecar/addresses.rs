@@ -14,7 +14,7 @@ use mesh_xds::{Resource, ResourceSet, ResourceType, Workload, names};
 use super::{OUTBOUND_ADDRESS, cluster_resources, requests};
 use crate::Protocol;
 use crate::client::Client;
-use crate::listener::{listener, tcp_chain_to, tls_inspector};
+use crate::listener::{listener, tls_inspector};
 use crate::mesh::Mesh;
 use crate::route::Router;
 use crate::service::{Port, Service};
@@ -138,7 +138,7 @@ fn opaque_chains(
                     },
                     ..FilterChainMatch::default()
                 }),
-                ..tcp_chain_to(&name, route.to)
+                ..router.tcp_chain(&name, route.to)
             };
             return routes.into_iter().map(chain).collect();
         }
@@ -148,7 +148,7 @@ fn opaque_chains(
         let host = (meant.unwrap_or(service).host.as_str(), None, None);
         ClusterSpecifier::Cluster(router.target(&service.namespace, host, port.number))
     });
-    vec![tcp_chain_to(&name, to)]
+    vec![router.tcp_chain(&name, to)]
 }
 
 /// The service ports that have an address to listen at.

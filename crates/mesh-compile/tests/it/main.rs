@@ -6,6 +6,7 @@ mod gateway_api;
 mod gateway_api_tls;
 mod gateways;
 mod golden;
+mod hashing;
 mod http_rules;
 mod properties;
 mod scopes;

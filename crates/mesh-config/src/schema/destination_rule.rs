@@ -26,7 +26,6 @@ static SUBSET: Shape = shape(&[
 
 static SELECTOR: Shape = shape(&[acted("matchLabels", LABELS)]);
 
-const BY_CHANCE: &str = "each request goes to an endpoint by chance";
 const HTTP_ONLY: &str =
     "it holds for HTTP connections; a TCP session ends after an hour of silence";
 const EVERYWHERE: &str = "endpoints get the same share wherever they run";
@@ -67,7 +66,7 @@ static LOAD_BALANCER: Shape = choice(
                 "LEAST_REQUEST",
             ]),
         ),
-        noted("consistentHash", Object(&CONSISTENT_HASH), BY_CHANCE),
+        acted("consistentHash", Object(&CONSISTENT_HASH)),
         acted("localityLbSetting", Object(&LOCALITY)),
         noted("zoneAwareLbSetting", Object(&ZONE_AWARE), EVERYWHERE),
         acted("warmupDurationSecs", Duration),

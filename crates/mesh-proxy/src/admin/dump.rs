@@ -314,6 +314,7 @@ mod tests {
             split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
             attempts: 3,
             idle_timeout: Some(std::time::Duration::from_secs(3600)),
+            by_source: false,
         };
         let chains = FilterChains {
             exact: [("web".to_owned(), chain(Filter::Http(Http::default())))].into(),

@@ -22,6 +22,7 @@ fn session() -> Peer {
         split: Split::new(vec![("db".into(), 1)], 1),
         attempts: 1,
         idle_timeout: Some(std::time::Duration::from_secs(60)),
+        by_source: false,
     };
     peer_at(Filter::Tcp(Arc::new(proxy)), Protocol::Tcp, true, None)
 }

@@ -146,7 +146,7 @@ fn header(at: &At<'_>, message: &pb::HeaderMatcher) -> Result<HeaderMatcher, Ref
     })
 }
 
-fn header_name(name: &str) -> Option<HeaderName> {
+pub(super) fn header_name(name: &str) -> Option<HeaderName> {
     match name.to_ascii_lowercase().as_str() {
         ":method" => Some(HeaderName::Method),
         ":authority" | "host" => Some(HeaderName::Authority),

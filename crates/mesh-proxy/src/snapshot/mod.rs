@@ -10,6 +10,7 @@ mod cors;
 mod edit;
 pub mod endpoint;
 mod field;
+mod hash;
 mod index;
 pub mod link;
 pub mod listener;
@@ -30,6 +31,7 @@ mod transport;
 pub use cors::{Allowed, Cors};
 pub use edit::{Edit, Edits, Fact, Mode, Part, Template};
 pub use field::Refusal;
+pub use hash::{HashCookie, HashPolicy, Hashed};
 pub use peers::{Namesakes, PeerDirectory};
 pub use policy::{Abort, Backoff, Conditions, Fault, Mirror, Retry, Share, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
@@ -214,6 +216,8 @@ pub struct TcpProxy {
     pub attempts: u32,
     /// A session in which nothing moves for so long is closed; `None` waits forever.
     pub idle_timeout: Option<Duration>,
+    /// The client's address decides on the endpoint, where a cluster chooses by hash.
+    pub by_source: bool,
 }
 
 /// A route configuration.
@@ -416,6 +420,8 @@ pub struct Forward {
     pub retry: Retry,
     /// Each try tells its number in `x-envoy-attempt-count`.
     pub count_attempts: bool,
+    /// What decides on the endpoint, where a cluster chooses by hash; empty if nothing does.
+    pub hash: Vec<HashPolicy>,
     /// Failures on purpose.
     pub fault: Option<Box<Fault>>,
     /// Who gets copies of its requests.
@@ -436,6 +442,7 @@ impl Forward {
             timeout: Timeout::default(),
             retry: Retry::default(),
             count_attempts: false,
+            hash: Vec::new(),
             fault: None,
             mirrors: Vec::new(),
             changes: None,

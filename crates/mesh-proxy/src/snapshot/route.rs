@@ -28,7 +28,7 @@ use super::field::{At, Refusal, length, must_be_off, must_be_unlimited, sort_fie
 use super::{
     Action, Changes, Cors, Edits, Fault, Forward, HeaderMatcher, HeaderName, PathMatcher,
     PathRewrite, Redirect, Retry, Route, RouteMatcher, Router, Split, TargetChanges, Timeout,
-    ValueMatcher, VirtualHost, cors, edit, matcher, rewrite,
+    ValueMatcher, VirtualHost, cors, edit, hash, matcher, rewrite,
 };
 
 /// Envoy's own, for a route that says nothing.
@@ -378,14 +378,14 @@ impl Reader<'_> {
             takes {
                 cluster_not_found_response_code, timeout, retry_policy, max_stream_duration, max_grpc_timeout,
                 cluster_specifier, request_mirror_policies,
-                prefix_rewrite, regex_rewrite, host_rewrite_specifier,
+                prefix_rewrite, regex_rewrite, host_rewrite_specifier, hash_policy,
             }
             ignores {}
             refuses {
                 metadata_match, path_rewrite_policy, path_rewrite,
                 append_x_forwarded_host, idle_timeout, flush_timeout, early_data_policy,
                 retry_policy_typed_config, priority, rate_limits,
-                include_vh_rate_limits, hash_policy, cors, grpc_timeout_offset,
+                include_vh_rate_limits, cors, grpc_timeout_offset,
                 upgrade_configs, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
                 hedge_policy,
             }
@@ -478,6 +478,7 @@ impl Reader<'_> {
             timeout,
             retry,
             count_attempts: defaults.count_attempts,
+            hash: hash::compile(at, hash_policy)?,
             fault: None,
             mirrors,
             changes: changes.boxed(),

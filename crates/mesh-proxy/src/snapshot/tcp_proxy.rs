@@ -11,7 +11,7 @@ use mesh_xds::envoy::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
 use super::field::{At, Refusal, length, sort_fields};
 use super::route::sum_of_weights;
-use super::{Split, TcpProxy};
+use super::{Split, TcpProxy, hash};
 
 /// Attempts to get a connection, if the filter does not say: those of a request with Istio's two retries.
 const ATTEMPTS: u32 = 3;
@@ -27,12 +27,12 @@ pub(super) fn compile(
 ) -> Result<Arc<TcpProxy>, Refusal> {
     use pb::TcpProxy as Message;
     sort_fields!(at, message => Message {
-        takes { idle_timeout, max_connect_attempts, cluster_specifier }
+        takes { idle_timeout, max_connect_attempts, cluster_specifier, hash_policy }
         // A name for statistics.
         ignores { stat_prefix }
         refuses {
             on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, access_log,
-            backoff_options, hash_policy, tunneling_config, max_downstream_connection_duration,
+            backoff_options, tunneling_config, max_downstream_connection_duration,
             max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
             flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
             proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes, check_drain_close,
@@ -62,12 +62,14 @@ pub(super) fn compile(
         split: Split::new(targets, workers),
         attempts,
         idle_timeout,
+        by_source: hash::by_source(at, hash_policy)?,
     };
     let goes_on = |before: &&Arc<TcpProxy>| {
         before.split.targets == now.split.targets
             && before.split.state.len() == workers
             && before.attempts == now.attempts
             && before.idle_timeout == now.idle_timeout
+            && before.by_source == now.by_source
     };
     Ok(before
         .filter(goes_on)

@@ -4,6 +4,7 @@
 pub(crate) mod cors;
 pub(crate) mod edit;
 pub(crate) mod fault;
+pub(crate) mod hash;
 pub(crate) mod headers;
 pub(crate) mod intake;
 pub(crate) mod mirror;

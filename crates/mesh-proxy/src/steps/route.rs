@@ -144,7 +144,10 @@ fn query_matches(matcher: &QueryMatcher, query: &str) -> bool {
 }
 
 /// Several lines of one field count as one, joined by commas.
-fn header_value<'q>(name: &HeaderName, question: &Question<'q>) -> Option<Cow<'q, [u8]>> {
+pub(super) fn header_value<'q>(
+    name: &HeaderName,
+    question: &Question<'q>,
+) -> Option<Cow<'q, [u8]>> {
     match name {
         HeaderName::Method => Some(question.method.as_str().as_bytes().into()),
         HeaderName::Authority => Some(question.authority.as_bytes().into()),

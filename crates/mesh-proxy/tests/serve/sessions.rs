@@ -30,6 +30,7 @@ fn sessions(targets: &[(&str, u32)]) -> Arc<TcpProxy> {
         split: Split::new(targets.collect(), 2),
         attempts: 3,
         idle_timeout: Some(Duration::from_secs(86_400)),
+        by_source: false,
     })
 }
 
@@ -39,6 +40,7 @@ fn idle_for(timeout: Duration) -> Arc<TcpProxy> {
         split: Split::new(vec![("outbound|3306||db".into(), 1)], 1),
         attempts: 1,
         idle_timeout: Some(timeout),
+        by_source: false,
     })
 }
 

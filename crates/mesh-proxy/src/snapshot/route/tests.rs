@@ -375,7 +375,7 @@ fn what_is_not_supported_is_refused_by_name() {
     );
     assert_eq!(
         refused_action(|a| a.hash_policy.push(Default::default())),
-        "hash_policy"
+        "hash_policy[0]"
     );
     assert_eq!(refused_action(|a| a.priority = 1), "priority");
     assert_eq!(
