@@ -15,7 +15,7 @@ use mesh_config::model::{Object, ObjectKey};
 use mesh_config::{DEFAULT_NAMESPACE, Finding, Parsed};
 use serde_json::{Value, json};
 
-use super::derived::Derived;
+use super::derived::put_status;
 use super::path::ResourcePath;
 use super::query::Options;
 use super::status::{ApiError, Reason, deleted};
@@ -106,7 +106,7 @@ fn get(store: &Store, path: &ResourcePath, key: &ObjectKey) -> Result<Response, 
     match view.config.get(key) {
         Some(object) => {
             let mut shown = shown_as(object, &path.api_version);
-            Derived::of(path.kind, &view.config).put(object, &mut shown);
+            put_status(&view, object, &mut shown);
             Ok(Json(shown).into_response())
         }
         None => Err(Refusal::NotFound(key.clone()).into()),
@@ -115,13 +115,12 @@ fn get(store: &Store, path: &ResourcePath, key: &ObjectKey) -> Result<Response, 
 
 fn list(store: &Store, path: &ResourcePath) -> Response {
     let view = store.view();
-    let derived = Derived::of(path.kind, &view.config);
     let items: Vec<Value> = view
         .list(path.kind, path.namespace.as_deref())
         .iter()
         .map(|object| {
             let mut shown = shown_as(object, &path.api_version);
-            derived.put(object, &mut shown);
+            put_status(&view, object, &mut shown);
             shown
         })
         .collect();

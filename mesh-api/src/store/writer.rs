@@ -48,9 +48,6 @@ impl Writer {
     }
 
     pub(super) fn view(&self) -> View {
-        View {
-            revision: self.revision,
-            config: self.config(),
-        }
+        View::new(self.revision, self.config())
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod analysis;
 mod applying;
 mod bodies;
+mod derived;
 mod objects;
 
 use std::net::SocketAddr;
