@@ -77,6 +77,12 @@ impl Reader {
 
     fn backend_tls_policy(&mut self, spec: &Cursor<'_>) {
         self.section_names(spec, "targetRefs");
+        if spec.each_entry("options").count() > 16
+            && let Some(options) = spec.get("options")
+        {
+            self.report
+                .error(&options, "there are more than 16 options; remove some");
+        }
         let Some(validation) = spec.get("validation") else {
             return;
         };

@@ -296,9 +296,26 @@ fn what_the_other_kinds_refuse() {
     );
     refused(
         "BackendTLSPolicy",
-        &[(
-            "{targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.b}}",
-            "spec.validation: nobody is trusted",
-        )],
+        &[
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.b}}",
+                "spec.validation: nobody is trusted",
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.b, \
+                 wellKnownCACertificates: System, subjectAltNames: [{type: URI, uri: 'mailto:a'}]}}",
+                "spec.validation.subjectAltNames[0].uri: \"mailto:a\" is not a URI",
+            ),
+        ],
+    );
+    let options: Vec<String> = (0..17).map(|at| format!("example.com/o{at}: v")).collect();
+    let crowded = format!(
+        "{{targetRefs: [{{group: '', kind: Service, name: a}}], options: {{{}}}, \
+         validation: {{hostname: a.b, wellKnownCACertificates: System}}}}",
+        options.join(", ")
+    );
+    refused(
+        "BackendTLSPolicy",
+        &[(crowded.as_str(), "spec.options: there are more than 16")],
     );
 }

@@ -82,7 +82,7 @@ pattern!(
     &format!("^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|^{SUBDOMAIN}/[A-Za-z0-9]+$")
 );
 pattern!(HEADER_VALUE_PATTERN, r"^[!-~]+([\t ]?[!-~]+)*$");
-pattern!(URI_PATTERN, r"^[a-zA-Z][a-zA-Z0-9+.\-]*:[^\s]+$");
+pattern!(URI_PATTERN, "^[^:/?#]+://");
 pattern!(
     ADDRESS_TYPE_PATTERN,
     &format!("^Hostname$|^IPAddress$|^NamedAddress$|^{SUBDOMAIN}/{PATH_CHARACTERS}$")
