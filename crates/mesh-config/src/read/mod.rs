@@ -266,7 +266,30 @@ impl Reader {
         let Some(list) = spec.get("exportTo") else {
             return;
         };
-        let mut names: Vec<&str> = list.items().filter_map(|item| item.node.as_str()).collect();
+        let object = self.report.object.as_ref();
+        let own = object
+            .map_or("", |object| object.namespace.as_str())
+            .to_owned();
+        let is_entry = object.is_some_and(|object| object.kind == Kind::ServiceEntry);
+        for item in list.items().filter(|item| item.node.as_str() == Some("~")) {
+            if !is_entry {
+                let message =
+                    "~ is for a ServiceEntry that nobody sees; write . for this namespace alone";
+                self.report.error(&item, message);
+            }
+        }
+        let mut names: Vec<&str> = list
+            .items()
+            .filter_map(|item| item.node.as_str())
+            .map(|name| if name == "." { own.as_str() } else { name })
+            .collect();
+        if spec.get("workloadSelector").is_some()
+            && !is_entry
+            && names.iter().any(|name| *name != own)
+        {
+            let message = "a rule with a workloadSelector is for its own namespace; write exportTo: [.], or leave it out";
+            self.report.error(&list, message);
+        }
         let stands_alone = names.iter().any(|name| matches!(*name, "*" | "~"));
         if names.len() > 1 && stands_alone {
             self.report

@@ -1,11 +1,14 @@
 //! `trafficPolicy` of a DestinationRule.
 
-use super::{Reader, length, switch, texts, whole};
+use std::collections::BTreeSet;
+
+use super::{Reader, is_set, length, switch, texts, whole};
 use crate::model::{
     Algorithm, ConnectionPool, ConsistentHash, Distribute, HashCookie, HashKey, HashTable,
     Keepalive, LoadBalancer, LocalitySetting, OutlierDetection, PolicyParts, TrafficPolicy, Warmup,
 };
-use crate::yaml::{Cursor, Value};
+use crate::rules;
+use crate::yaml::{Cursor, Value, quoted};
 
 /// What a policy can be about, for the whole host or for one port.
 const PARTS: [&str; 4] = ["connectionPool", "loadBalancer", "outlierDetection", "tls"];
@@ -25,6 +28,14 @@ impl Reader {
                 "retryBudget",
             ],
         );
+        self.exclusive(policy, &["tunnel", "proxyProtocol"]);
+        if let Some(target) = policy
+            .get("tunnel")
+            .and_then(|tunnel| tunnel.get("targetHost"))
+        {
+            let host = target.node.as_str().unwrap_or_default();
+            self.check(&target, rules::domain_or_ip(host));
+        }
         let mut ports = std::collections::BTreeMap::new();
         let parts = self.policy_parts(policy);
         for port in policy.each("portLevelSettings") {
@@ -54,13 +65,38 @@ impl Reader {
                 .get("loadBalancer")
                 .map(|balancer| self.load_balancer(&balancer)),
             connection_pool: policy.get("connectionPool").map(|pool| {
-                self.needs_one_of(&pool, &["tcp", "http"]);
+                self.connection_pool(&pool);
                 connection_pool(&pool)
             }),
-            outlier_detection: policy
-                .get("outlierDetection")
-                .map(|outlier| outlier_detection(&outlier)),
+            outlier_detection: policy.get("outlierDetection").map(|outlier| {
+                self.local_failures(&outlier);
+                outlier_detection(&outlier)
+            }),
             tls: policy.get("tls").map(|tls| self.client_tls(&tls)),
+        }
+    }
+
+    /// What goes together in a connection pool, also in one of a Sidecar.
+    pub(super) fn connection_pool(&mut self, pool: &Cursor<'_>) {
+        self.needs_one_of(pool, &["tcp", "http"]);
+        if let Some(http) = pool.get("http")
+            && http.text("h2UpgradePolicy") == "UPGRADE"
+            && switch(&http, "useClientProtocol") == Some(true)
+            && let Some(at) = http.get("useClientProtocol")
+        {
+            let message = "h2UpgradePolicy: UPGRADE chooses another protocol than the client's; keep one of them";
+            self.report.error(&at, message);
+        }
+    }
+
+    fn local_failures(&mut self, outlier: &Cursor<'_>) {
+        if let Some(at) = outlier.get("consecutiveLocalOriginFailures")
+            && at.node.as_integer() != Some(0)
+            && switch(outlier, "splitExternalLocalOriginErrors") != Some(true)
+        {
+            let message =
+                "it counts only with splitExternalLocalOriginErrors: true; add that, or remove it";
+            self.report.error(&at, message);
         }
     }
 
@@ -68,19 +104,8 @@ impl Reader {
         self.exclusive(balancer, &["warmup", "warmupDurationSecs"]);
         self.exclusive(balancer, &["localityLbSetting", "zoneAwareLbSetting"]);
         let hash = balancer.get("consistentHash");
-        let table_size = hash
-            .as_ref()
-            .and_then(|hash| hash.get("maglev"))
-            .and_then(|maglev| maglev.get("tableSize"));
-        if let Some(at) = table_size
-            && let Some(size) = at.node.as_integer()
-            && !is_table_size(size)
-        {
-            let message = format!(
-                "{size} is no size of a Maglev table; use a prime number up to {LARGEST_TABLE}, such as \
-                 65537"
-            );
-            self.report.error(&at, message);
+        if let Some(hash) = &hash {
+            self.hash_table(hash);
         }
         for setting in ["localityLbSetting", "zoneAwareLbSetting"] {
             if let Some(locality) = balancer.get(setting) {
@@ -103,15 +128,76 @@ impl Reader {
         }
     }
 
+    fn hash_table(&mut self, hash: &Cursor<'_>) {
+        if hash.get("maglev").is_some() || hash.get("ringHash").is_some() {
+            let old = hash
+                .get("minimumRingSize")
+                .filter(|size| size.node.as_integer() != Some(0));
+            if let Some(at) = old {
+                let message = "the size stands in ringHash or maglev; remove this one";
+                self.report.error(&at, message);
+            }
+        }
+        let Some(maglev) = hash.get("maglev") else {
+            return;
+        };
+        let Some(at) = maglev.get("tableSize") else {
+            let message = "a Maglev table needs its size; write tableSize: 65537";
+            self.report.missing(&maglev, "tableSize", message);
+            return;
+        };
+        if let Some(size) = at.node.as_integer()
+            && !is_table_size(size)
+        {
+            let message = format!(
+                "{size} is no size of a Maglev table; use a prime number below {TOO_LARGE_TABLE}, such as \
+                 65537"
+            );
+            self.report.error(&at, message);
+        }
+    }
+
     fn locality(&mut self, locality: &Cursor<'_>) {
+        const TOPOLOGY: [&str; 3] = [
+            "topology.kubernetes.io/region",
+            "topology.kubernetes.io/zone",
+            "topology.istio.io/subzone",
+        ];
         self.exclusive(locality, &["distribute", "failover"]);
-        self.exclusive(locality, &["distribute", "failoverPriority"]);
+        if is_set(locality, "distribute")
+            && is_set(locality, "failoverPriority")
+            && let Some(at) = locality.get("failoverPriority")
+        {
+            self.report.warn(
+                &at,
+                "distribute says it all, so that this is not looked at; keep one",
+            );
+        }
+        if is_set(locality, "failover") {
+            for at in locality.each("failoverPriority") {
+                if at
+                    .node
+                    .as_str()
+                    .is_some_and(|label| TOPOLOGY.contains(&label))
+                {
+                    let message = "failover orders the localities already; use other labels, or remove failover";
+                    self.report.error(&at, message);
+                }
+            }
+        }
+        let sources = locality.each("distribute");
+        self.localities(sources.filter_map(|rule| {
+            let from = rule.get("from")?;
+            Some((from.node.as_str().unwrap_or_default().to_owned(), from))
+        }));
         for rule in locality.each("distribute") {
+            let shares = rule.each_entry("to");
+            self.localities(shares.map(|(entry, share)| (entry.key.clone(), share.at_key(entry))));
             let shares: Vec<i64> = rule
                 .each_entry("to")
                 .filter_map(|(_, share)| share.node.as_integer())
                 .collect();
-            if !shares.is_empty() && (shares.iter().sum::<i64>() != 100 || shares.contains(&0)) {
+            if shares.iter().sum::<i64>() != 100 || shares.contains(&0) {
                 let at = rule.get("to").unwrap_or(rule);
                 self.report.error(
                     &at,
@@ -132,15 +218,59 @@ impl Reader {
                     "a failover is between regions; name them without zones",
                 );
             }
+            if rule.text("from").contains('*') || rule.text("to").contains('*') {
+                self.report.error(
+                    &rule,
+                    "a failover is between two regions; name them without *",
+                );
+            }
+        }
+    }
+
+    /// Localities are `REGION/ZONE/SUBZONE`, with `*` at the end at most, and none comes after one that covers it.
+    fn localities<'a>(&mut self, localities: impl Iterator<Item = (String, Cursor<'a>)>) {
+        let mut seen = BTreeSet::new();
+        for (text, at) in localities {
+            if text.split('/').any(str::is_empty) {
+                let message = format!(
+                    "{} has an empty part; write REGION, REGION/ZONE or REGION/ZONE/SUBZONE",
+                    quoted(&text)
+                );
+                self.report.error(&at, message);
+                continue;
+            }
+            if text.find('*').is_some_and(|star| star + 1 < text.len()) {
+                let message = format!(
+                    "in {} the * is not at the end; it stands there only",
+                    quoted(&text)
+                );
+                self.report.error(&at, message);
+                continue;
+            }
+            // `us`, `us/*` and `*` cover `us/east`.
+            let ends = text.match_indices('/').take(2).map(|(end, _)| end);
+            let mut covers =
+                ends.flat_map(|end| [text[..end].to_owned(), format!("{}/*", &text[..end])]);
+            if seen.contains("*") || seen.contains(&text) || covers.any(|wide| seen.contains(&wide))
+            {
+                let message = format!(
+                    "{} is covered by one before it; put it in front of that one, or remove it",
+                    quoted(&text)
+                );
+                self.report.error(&at, message);
+            }
+            seen.insert(text);
         }
     }
 }
 
-const LARGEST_TABLE: i64 = 5_000_011;
+/// What Istio takes is below this.
+const TOO_LARGE_TABLE: i64 = 5_000_011;
 
+/// The bounds come first: the search for a divisor takes as many steps as the size's root.
 fn is_table_size(size: i64) -> bool {
-    let is_prime = size >= 2 && (2..).take_while(|n| n * n <= size).all(|n| size % n != 0);
-    is_prime && size <= LARGEST_TABLE
+    let fits = (2..TOO_LARGE_TABLE).contains(&size);
+    fits && (2..).take_while(|n| n * n <= size).all(|n| size % n != 0)
 }
 
 fn consistent_hash(hash: &Cursor<'_>) -> ConsistentHash {
