@@ -89,7 +89,7 @@ pub(crate) fn service_account(text: &str) -> Verdict {
     const LONGEST: usize = 320;
     let mut parts = text.split('/');
     let named = parts.by_ref().take(2).all(|part| !part.is_empty());
-    if named && parts.next().is_none() && text.len() <= LONGEST {
+    if named && parts.next().is_none() && text.len() <= LONGEST && !text.contains('*') {
         return Ok(());
     }
     Err(format!(
@@ -101,16 +101,28 @@ pub(crate) fn service_account(text: &str) -> Verdict {
 /// A path of a policy: a value with `*` at one end, or a template with `{*}` and `{**}`.
 pub(crate) fn policy_path(text: &str) -> Verdict {
     filled(text)?;
-    if !is_template(text) {
-        return Ok(());
-    }
-    let plain = text.replace("{**}", "").replace("{*}", "");
-    if plain.contains(['{', '}', '*']) {
-        return Err(format!(
-            "{} is no template; {{*}} stands for one segment and {{**}} for any number of them, and there are \
-             no names and no other wildcards",
-            quoted(text)
-        ));
+    let wrong = |why: &str| Err(format!("{} is no path of a policy: {why}", quoted(text)));
+    let is_template = is_template(text);
+    let mut is_over = false;
+    for segment in text.trim_matches('/').split('/') {
+        match segment {
+            "{*}" | "{**}" if is_over => {
+                return wrong("{**} stands for all that follows, so let it be the last");
+            }
+            "{*}" => {}
+            "{**}" => is_over = true,
+            _ if segment.contains(['{', '}']) => {
+                return wrong(
+                    "{*} stands for one whole segment and {**} for any number of them; there are no other braces",
+                );
+            }
+            _ if is_template && segment.contains('*') => {
+                return wrong(
+                    "beside {*} and {**} there is no *; write one of them for the whole segment",
+                );
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -176,3 +176,33 @@ fn regular_expressions() {
         ],
     );
 }
+
+#[test]
+fn paths_and_accounts_of_policies() {
+    holds(
+        policy_path,
+        &[
+            "/a",
+            "/a*",
+            "*.html",
+            "*",
+            "/a/{*}/b/{**}",
+            "{**}",
+            "/{*}/{*}/",
+        ],
+        &[
+            "",
+            "/a{*}",
+            "/a/{name}",
+            "/a/{",
+            "/a/{***}",
+            "/{**}/a/{*}",
+            "/a/{*}/b*",
+        ],
+    );
+    holds(
+        service_account,
+        &["a", "ns/a"],
+        &["", "ns/", "/a", "a/b/c", "ns/*"],
+    );
+}

@@ -266,7 +266,7 @@ fn policies_that_make_no_sense_are_refused() {
         (
             "{to: [{operation: {paths: ['/{*}/{a}']}}]}",
             "spec.rules[0].to[0].operation.paths[0]",
-            "\"/{*}/{a}\" is no template",
+            "\"/{*}/{a}\" is no path of a policy",
         ),
         (
             "{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}",
