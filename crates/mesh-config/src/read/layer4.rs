@@ -111,7 +111,11 @@ impl Reader {
         }
         for at in entry.each("sniHosts") {
             let host = at.node.as_str().unwrap_or_default().to_ascii_lowercase();
-            if let Err(message) = rules::sni_domain(&host) {
+            if host.parse::<std::net::IpAddr>().is_ok() {
+                let message = "clients do not ask for an address by SNI; name a host";
+                self.report.warn(&at, message);
+                names.push(host);
+            } else if let Err(message) = rules::sni_domain(&host) {
                 self.report.error(&at, message);
             } else if !hosts.iter().any(|wide| rules::covers(wide, &host)) {
                 let message = format!(

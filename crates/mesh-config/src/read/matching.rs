@@ -8,19 +8,25 @@ use crate::model::{HttpMatch, StringMatch};
 use crate::rules;
 use crate::yaml::{Cursor, Value, quoted};
 
+/// How the names of claims begin that stand among the headers.
+const CLAIM: &str = "@request.auth.claims";
+
 /// Pseudo-headers that have their own fields; Istio ignores them among the headers.
 const NOT_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 impl Reader {
     pub(super) fn http_match(&mut self, at: &Cursor<'_>, bound_to_mesh: bool) -> HttpMatch {
         let gateways = self.gateway_names(at);
-        if bound_to_mesh && gateways.is_empty() {
+        if bound_to_mesh {
             self.no_claims(at);
         }
         let mut unsupported = Vec::new();
         let query_params = at
             .each_entry("queryParams")
-            .map(|(entry, value)| (entry.key.clone(), self.condition(&value)))
+            .map(|(entry, value)| {
+                self.some_prefix(&value);
+                (entry.key.clone(), self.condition(&value))
+            })
             .collect();
         let headers = self.header_matches(at, "headers", &mut unsupported);
         let without_headers = self.header_matches(at, "withoutHeaders", &mut unsupported);
@@ -96,7 +102,7 @@ impl Reader {
                 self.report.error(&at, message);
                 continue;
             }
-            if name.starts_with('@') {
+            if name.starts_with(CLAIM) {
                 unsupported.push(value.path());
                 self.report.warn(
                     &at,
@@ -112,6 +118,7 @@ impl Reader {
                 self.report.warn(&at, message);
                 continue;
             }
+            self.some_prefix(&value);
             let condition = self.condition(&value);
             let name = name.to_ascii_lowercase();
             if headers.insert(name.clone(), condition).is_some() {
@@ -126,13 +133,25 @@ impl Reader {
 
     /// Claims of tokens are known at gateways only.
     fn no_claims(&mut self, at: &Cursor<'_>) {
-        for (entry, value) in at.each_entry("headers") {
-            if entry.key.starts_with('@') {
+        let headers = at.each_entry("headers");
+        for (entry, value) in headers.chain(at.each_entry("withoutHeaders")) {
+            if entry.key.starts_with(CLAIM) {
                 self.report.error(
                     &value.at_key(entry),
-                    "claims of tokens can be asked for at gateways only; bind the match to a gateway",
+                    "claims of tokens are known at gateways only; give these matches a VirtualService without mesh \
+                     among its gateways",
                 );
             }
+        }
+    }
+
+    /// Every value begins with nothing; Envoy does not take that as a condition.
+    fn some_prefix(&mut self, condition: &Cursor<'_>) {
+        if let Some(prefix) = condition.get("prefix")
+            && prefix.node.as_str() == Some("")
+        {
+            let message = "the prefix is empty; write it, or {} to ask for presence";
+            self.report.error(&prefix, message);
         }
     }
 

@@ -53,13 +53,34 @@ impl Reader {
         if let Some(fault) = at.get("fault") {
             self.needs_one_of(&fault, &["delay", "abort"]);
             if let Some(delay) = fault.get("delay") {
-                self.needs_one_of(&delay, &["fixedDelay", "exponentialDelay"]);
+                self.fault_is_something(&delay, &["fixedDelay"]);
             }
             if let Some(abort) = fault.get("abort") {
-                self.needs_one_of(&abort, &["httpStatus", "grpcStatus", "http2Error"]);
+                self.fault_is_something(&abort, &["httpStatus", "grpcStatus"]);
             }
         }
         self.one_authority(at);
+    }
+
+    /// A fault says what happens, and how often.
+    fn fault_is_something(&mut self, fault: &Cursor<'_>, fields: &[&str]) {
+        if !fields.iter().any(|field| is_set(fault, field)) {
+            let message = format!(
+                "nothing says what happens, so nothing does; give {}",
+                fields[0]
+            );
+            self.report.warn(fault, message);
+        }
+        let share = fault.get("percentage").and_then(|share| share.get("value"));
+        if let Some(at) = share
+            && let Value::Number(number, _) = &at.node.value
+            && number
+                .as_f64()
+                .is_some_and(|share| share > 0.0 && share < 0.0001)
+        {
+            let message = "the smallest share above 0 is 0.0001, one request of a million";
+            self.report.error(&at, message);
+        }
     }
 
     fn retries(&mut self, retries: &Cursor<'_>) {
@@ -104,6 +125,16 @@ impl Reader {
                 "scheme",
             ],
         );
+        let scheme = redirect.text("scheme");
+        if !matches!(scheme, "" | "http" | "https")
+            && let Some(at) = redirect.get("scheme")
+        {
+            let message = format!(
+                "{} is no scheme to redirect to; use http or https",
+                quoted(scheme)
+            );
+            self.report.error(&at, message);
+        }
         let by_regex = route
             .matches
             .iter()

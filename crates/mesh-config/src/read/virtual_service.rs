@@ -78,9 +78,20 @@ impl Reader {
     fn hosts(&mut self, spec: &Cursor<'_>, bound_to_mesh: bool) -> Vec<String> {
         let mut hosts: Vec<String> = Vec::new();
         let mut distinct = rules::DistinctHosts::default();
+        let asks_for_sni = spec
+            .each("tls")
+            .flat_map(|route| route.each("match"))
+            .any(|entry| entry.each("sniHosts").next().is_some());
         for at in spec.each("hosts") {
             let host = at.node.as_str().unwrap_or_default().to_ascii_lowercase();
-            if let Err(message) = rules::virtual_host(&host) {
+            let verdict = if asks_for_sni && !bound_to_mesh {
+                rules::virtual_host(&host)
+            } else if host.parse::<std::net::IpAddr>().is_ok() {
+                Ok(())
+            } else {
+                rules::wildcard_domain(&host)
+            };
+            if let Err(message) = verdict {
                 self.report.error(&at, message);
                 continue;
             }
@@ -158,21 +169,25 @@ impl Reader {
 
     /// A route does one thing only.
     fn actions(&mut self, at: &Cursor<'_>, has_route: bool) {
-        const EXCLUSIVE: [(&str, &[&str]); 3] = [
-            (
-                "redirect",
-                &["route", "directResponse", "delegate", "rewrite", "fault"],
-            ),
-            ("directResponse", &["route", "delegate", "rewrite", "fault"]),
-            ("delegate", &["route"]),
+        const EXCLUSIVE: [(&str, &[&str]); 4] = [
+            ("redirect", &["route", "directResponse", "rewrite", "fault"]),
+            ("directResponse", &["route", "rewrite", "fault"]),
+            ("delegate", &["route", "redirect"]),
+            ("mirror", &["mirrors"]),
         ];
+        // What else stands beside a delegate holds for those of its routes that do not say it.
+        let delegates = at.get("delegate").is_some();
         for (action, excluded) in EXCLUSIVE {
+            if delegates && action != "delegate" {
+                continue;
+            }
             let Some(at_action) = at.get(action) else {
                 continue;
             };
             for other in excluded {
                 let is_set = match *other {
                     "route" => has_route,
+                    "mirrors" => at.each("mirrors").next().is_some(),
                     other => at.get(other).is_some(),
                 };
                 if is_set {
@@ -265,7 +280,7 @@ pub(crate) fn modern_gateway_name(gateway: &str) -> String {
 fn gateway_name(text: &str) -> rules::Verdict {
     match text.split_once('/') {
         Some((namespace, name)) => {
-            let parts = rules::dns_label(namespace).and_then(|()| rules::dns_subdomain(name));
+            let parts = rules::dns_label(namespace).and_then(|()| rules::dns_label(name));
             parts.map_err(|_| {
                 format!(
                     "{} is not a gateway; write its name, or namespace/name",

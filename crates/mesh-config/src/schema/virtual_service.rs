@@ -142,30 +142,17 @@ static FAULT: Shape = shape(&[
     acted("abort", Object(&ABORT)),
 ]);
 
-static DELAY: Shape = choice(
-    &[&["fixedDelay", "exponentialDelay"]],
-    &[
-        acted("fixedDelay", Duration),
-        noted(
-            "exponentialDelay",
-            Duration,
-            "as in Istio, no request is delayed; use fixedDelay",
-        ),
-        acted("percent", PERCENT),
-        acted("percentage", Object(&FRACTION)),
-    ],
-);
+static DELAY: Shape = shape(&[
+    acted("fixedDelay", Duration),
+    acted("percent", PERCENT),
+    acted("percentage", Object(&FRACTION)),
+]);
 
 static ABORT: Shape = choice(
-    &[&["httpStatus", "grpcStatus", "http2Error"]],
+    &[&["httpStatus", "grpcStatus"]],
     &[
         acted("httpStatus", Integer(200, 600)),
         acted("grpcStatus", OneOf(&GRPC_STATUS)),
-        noted(
-            "http2Error",
-            Text,
-            "as in Istio, no request is refused; use httpStatus",
-        ),
         acted("percentage", Object(&FRACTION)),
     ],
 );
