@@ -1,7 +1,8 @@
 //! `networking.istio.io` Gateway.
 
 use super::service::narrow;
-use super::{Reader, text_map};
+use super::workload::is_socket;
+use super::{Reader, is_set, text_map};
 use crate::model::{Gateway, GatewayServer, ServerPort, ServerProtocol};
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, quoted};
@@ -53,18 +54,10 @@ impl Reader {
     fn server(&mut self, server: &Cursor<'_>) -> Option<GatewayServer> {
         let written = server.get("port")?;
         let port = self.server_port(&written, server);
-        let protocol = port.as_ref().map(|port| port.protocol);
-        let tls = server.get("tls").map(|tls| self.server_tls(&tls, protocol));
+        let tls = server.get("tls").map(|tls| self.server_tls(&tls));
         let bind = server.text("bind");
-        if let Some(at) = server.get("bind")
-            && !bind.is_empty()
-            && bind.parse::<std::net::IpAddr>().is_err()
-        {
-            let message = format!(
-                "{} is no IP address, and gateways listen at IP addresses only: the server is not opened",
-                quoted(bind)
-            );
-            self.report.warn(&at, message);
+        if let Some(at) = server.get("bind").filter(|_| !bind.is_empty()) {
+            self.bind_address(&at);
         }
         if server.each("hosts").next().is_none() {
             self.report.missing(
@@ -90,7 +83,28 @@ impl Reader {
         })
     }
 
+    fn bind_address(&mut self, at: &Cursor<'_>) {
+        let bind = at.node.as_str().unwrap_or_default();
+        if is_socket(bind) {
+            self.check(at, rules::socket_path(bind));
+            let message = "gateways listen at IP addresses only: the server is not opened";
+            self.report.warn(at, message);
+        } else if bind.parse::<std::net::IpAddr>().is_err() {
+            let message = format!(
+                "{} is no IP address; write the address to listen at, or leave it out for all",
+                quoted(bind)
+            );
+            self.report.error(at, message);
+        }
+    }
+
     fn server_port(&mut self, port: &Cursor<'_>, server: &Cursor<'_>) -> Option<ServerPort> {
+        if let Some(target) = port.get("targetPort")
+            && target.node.as_integer() != Some(0)
+        {
+            let message = "targetPort means nothing in a Gateway; remove it, and use number";
+            self.report.error(&target, message);
+        }
         if let Some(name) = port.get("name")
             && name.node.as_str() == Some("")
         {
@@ -116,12 +130,19 @@ impl Reader {
                     format!("a server of {upper} needs tls; say where its certificate is");
                 self.report.missing(server, "tls", message);
             }
-            Some(ServerProtocol::Http) => {
+            Some(plain @ (ServerProtocol::Http | ServerProtocol::Tcp))
+                if server.get("tls").is_some() =>
+            {
                 if let Some(tls) = server.get("tls")
-                    && !only_redirects(&tls)
+                    && (plain == ServerProtocol::Tcp || !may_redirect(&tls))
                 {
                     let message = format!(
-                        "a server of {upper} speaks no TLS; use protocol HTTPS, or remove tls"
+                        "a server of {upper} speaks no TLS; use protocol {}, or remove tls",
+                        if plain == ServerProtocol::Tcp {
+                            "TLS"
+                        } else {
+                            "HTTPS"
+                        }
                     );
                     self.report.error(&tls, message);
                 }
@@ -150,9 +171,11 @@ impl Reader {
     }
 }
 
-/// Whether a plain server's `tls` says no more than `httpsRedirect`.
-fn only_redirects(tls: &Cursor<'_>) -> bool {
-    tls.entries().all(|(entry, _)| entry.key == "httpsRedirect")
+/// Whether a plain server's `tls` asks for no TLS, so that it can be there for `httpsRedirect`.
+fn may_redirect(tls: &Cursor<'_>) -> bool {
+    const FILES: [&str; 3] = ["serverCertificate", "privateKey", "caCertificates"];
+    let ends_none = matches!(tls.text("mode"), "" | "PASSTHROUGH" | "AUTO_PASSTHROUGH");
+    ends_none && !FILES.iter().any(|field| is_set(tls, field))
 }
 
 /// `[namespace/]dnsName`

@@ -20,7 +20,7 @@ impl Reader {
             Some(name) => {
                 // What is no text was refused by the table.
                 let verdict = name.node.as_str().map_or(Ok(()), |text| match kind {
-                    Kind::Service | Kind::Namespace => rules::dns_label(text),
+                    Kind::Service | Kind::Namespace | Kind::Gateway => rules::dns_label(text),
                     Kind::Inert(_) => rules::path_segment(text),
                     _ => rules::dns_subdomain(text),
                 });

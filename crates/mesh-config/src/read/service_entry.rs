@@ -51,13 +51,16 @@ impl Reader {
         let endpoints = self.entry_endpoints(spec, resolution);
         let by_name_only = ports
             .iter()
-            .any(|port| port.protocol == Protocol::Opaque && !port.is_tls);
+            .any(|port| port.protocol == Protocol::Opaque && !port.is_tls)
+            || spec
+                .each("ports")
+                .any(|port| port.text("protocol").is_empty());
         if resolution != Resolution::None && hosts.len() > 1 && by_name_only {
             let at = spec.get("hosts").unwrap_or_else(|| spec.clone());
             self.report.error(
                 &at,
                 "connections to a port that is neither HTTP nor TLS do not say which of several hosts they are \
-                 for; give each host a ServiceEntry of its own",
+                 for; name the port's protocol, or give each host a ServiceEntry of its own",
             );
         }
         let labels = root
@@ -284,9 +287,9 @@ impl Reader {
         if let Some(address) = at.get("address") {
             let is_ip = text.parse::<IpAddr>().is_ok();
             if is_socket(text) && resolution == Resolution::Static {
-                if ports.len() > 1 {
+                if ports.len() != 1 {
                     let message =
-                        "a Unix socket stands behind one port; keep one port, or use an IP address";
+                        "a Unix socket stands behind one port; give one port, or use an IP address";
                     self.report.error(&address, message);
                 }
             } else if resolution == Resolution::Static && !is_ip && !text.is_empty() {

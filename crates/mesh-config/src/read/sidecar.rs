@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::service::narrow;
+use super::workload::is_socket;
 use super::{Reader, is_set, text_map};
 use crate::model::{
-    EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, ServerProtocol,
-    Sidecar,
+    EgressHost, EgressListener, EgressNamespace, IngressListener, OutboundPolicy, Sidecar,
 };
 use crate::rules::{self, is_partial_wildcard};
 use crate::yaml::{Cursor, Value, quoted};
@@ -31,7 +31,7 @@ impl Reader {
             );
         }
         if let Some(pool) = spec.get("inboundConnectionPool") {
-            self.needs_one_of(&pool, &["tcp", "http"]);
+            self.connection_pool(&pool);
         }
         Sidecar {
             selector: selector
@@ -99,7 +99,7 @@ impl Reader {
                 self.ingress_tls(&tls);
             }
             if let Some(pool) = at.get("connectionPool") {
-                self.needs_one_of(&pool, &["tcp", "http"]);
+                self.connection_pool(&pool);
             }
             listeners.push(IngressListener {
                 port: number,
@@ -117,22 +117,15 @@ impl Reader {
     /// Where the application listens: its port on this machine.
     fn default_endpoint(&mut self, at: &Cursor<'_>) -> Option<u16> {
         let text = at.node.as_str().unwrap_or_default();
-        if let Some(path) = text.strip_prefix("unix://") {
-            if path.len() < 2 || !path.starts_with(['/', '@']) {
-                let message = format!(
-                    "{} is no path of a socket; write unix:///path or unix://@name",
-                    quoted(path)
-                );
-                self.report.error(at, message);
-            } else {
-                self.report.warn(
-                    at,
-                    "applications at Unix sockets are not called: requests go to the listener's own port",
-                );
-            }
+        if is_socket(text) {
+            self.check(at, rules::socket_path(text));
+            self.report.warn(
+                at,
+                "applications at Unix sockets are not called: requests go to the listener's own port",
+            );
             return None;
         }
-        let (host, port) = text.rsplit_once(':')?;
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
         let is_here = matches!(host, "" | "127.0.0.1" | "0.0.0.0" | "[::1]" | "[::]");
         let port = port.parse().ok().and_then(narrow);
         if !is_here || port.is_none() {
@@ -176,7 +169,7 @@ impl Reader {
             let message = format!("{mode} is not for a sidecar's own TLS; use SIMPLE or MUTUAL");
             self.report.error(&at, message);
         }
-        self.server_tls(tls, Some(ServerProtocol::Https));
+        self.server_tls(tls);
     }
 
     fn egress(&mut self, spec: &Cursor<'_>) -> Vec<EgressListener> {

@@ -1,9 +1,7 @@
 //! TLS settings of gateway servers and of callers.
 
 use super::{Reader, is_set, texts};
-use crate::model::{
-    CertificateFiles, ClientTls, ServerProtocol, ServerTls, ServerTlsMode, TlsMode, TlsVersion,
-};
+use crate::model::{CertificateFiles, ClientTls, ServerTls, ServerTlsMode, TlsMode, TlsVersion};
 use crate::yaml::{Cursor, Value, quoted};
 
 /// Where a server's own certificate can come from.
@@ -23,12 +21,7 @@ const CIPHERS: [&str; 6] = [
 
 impl Reader {
     /// `servers[].tls`
-    pub(super) fn server_tls(
-        &mut self,
-        tls: &Cursor<'_>,
-        protocol: Option<ServerProtocol>,
-    ) -> ServerTls {
-        let serves_tls = matches!(protocol, Some(ServerProtocol::Https | ServerProtocol::Tls));
+    pub(super) fn server_tls(&mut self, tls: &Cursor<'_>) -> ServerTls {
         self.exclusive(tls, &CERTIFICATE_SOURCES);
         self.exclusive(tls, &["serverCertificate", "tlsCertificates"]);
         for list in ["credentialNames", "tlsCertificates"] {
@@ -43,17 +36,25 @@ impl Reader {
         match mode {
             "ISTIO_MUTUAL" => self.mesh_certificate(tls, &CERTIFICATE_SOURCES, &FILES),
             "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL" => self.certificate(tls, mode),
-            "" if serves_tls && !redirects(tls) => self.certificate(tls, "SIMPLE"),
-            _ => {}
+            _ => self.no_certificate(tls, mode),
         }
         let mode = match mode {
+            "SIMPLE" => ServerTlsMode::Simple,
             "MUTUAL" => ServerTlsMode::Mutual,
             "OPTIONAL_MUTUAL" => ServerTlsMode::OptionalMutual,
             "ISTIO_MUTUAL" => ServerTlsMode::IstioMutual,
-            "PASSTHROUGH" => ServerTlsMode::Passthrough,
             "AUTO_PASSTHROUGH" => ServerTlsMode::AutoPassthrough,
-            _ => ServerTlsMode::Simple,
+            // Istio's default, too.
+            _ => ServerTlsMode::Passthrough,
         };
+        if mode == ServerTlsMode::Simple
+            && is_set(tls, "caCrl")
+            && !is_set(tls, "credentialName")
+            && let Some(at) = tls.get("caCrl")
+        {
+            let message = "SIMPLE checks no client certificates, so there is nothing to revoke; remove caCrl, or use MUTUAL";
+            self.report.error(&at, message);
+        }
         let min_version = self.version(tls, "minProtocolVersion");
         let max_version = self.version(tls, "maxProtocolVersion");
         if max_version != TlsVersion::Auto
@@ -151,6 +152,26 @@ impl Reader {
                 self.report.error(&at, message);
             }
         }
+    }
+
+    /// What is passed through shows its own certificate.
+    fn no_certificate(&mut self, tls: &Cursor<'_>, mode: &str) {
+        let given = CERTIFICATE_SOURCES.iter().chain(&FILES);
+        let Some(at) = given
+            .filter(|field| is_set(tls, field))
+            .find_map(|field| tls.get(field))
+        else {
+            return;
+        };
+        let mode = if mode.is_empty() {
+            "no mode is PASSTHROUGH, which"
+        } else {
+            mode
+        };
+        let message = format!(
+            "{mode} leaves TLS to who is behind the gateway, so that this is not used; write mode: SIMPLE, or remove it"
+        );
+        self.report.warn(&at, message);
     }
 
     /// A server needs a certificate and its key, and a mutual one something to check its clients by.

@@ -14,6 +14,9 @@ impl Reader {
             .get("metadata")
             .map(|metadata| text_map(&metadata, "labels"))
             .unwrap_or_default();
+        if let Some(probe) = spec.get("probe") {
+            self.needs_one_of(&probe, &["httpGet", "tcpSocket", "exec", "grpc"]);
+        }
         let Some(template) = spec.get("template") else {
             return WorkloadGroup::default();
         };
@@ -108,12 +111,8 @@ fn workload_ports(map: &Cursor<'_>) -> BTreeMap<String, u16> {
 
 /// An IP address, a DNS name, or Istio's `unix://PATH`.
 fn workload_address(text: &str) -> rules::Verdict {
-    match text.strip_prefix("unix://") {
-        Some(path) if path.starts_with(['/', '@']) => Ok(()),
-        Some(path) => Err(format!(
-            "{} is not an absolute path; a socket's address is unix:///path or unix://@name",
-            quoted(path)
-        )),
-        None => rules::domain_or_ip(text),
+    if is_socket(text) {
+        return rules::socket_path(text);
     }
+    rules::domain_or_ip(text)
 }

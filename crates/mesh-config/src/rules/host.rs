@@ -95,6 +95,18 @@ pub(crate) fn subnet(text: &str) -> Verdict {
     ))
 }
 
+/// Istio's address of a Unix socket, `unix:///PATH` or `unix://@NAME`.
+pub(crate) fn socket_path(text: &str) -> Verdict {
+    let path = text.strip_prefix("unix://").unwrap_or_default();
+    if path.starts_with('@') || path.starts_with('/') && !path.ends_with('/') {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not an absolute path to a file; a socket's address is unix:///path or unix://@name",
+        quoted(path)
+    ))
+}
+
 /// Whether a host's wildcard covers a part of a label, as in `*bar.com`.
 pub(crate) fn is_partial_wildcard(host: &str) -> bool {
     host.len() > 1 && host.starts_with('*') && !host.starts_with("*.")

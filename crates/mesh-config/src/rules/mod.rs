@@ -21,7 +21,7 @@ pub(crate) use header::{
 };
 pub(crate) use host::{
     DistinctHosts, cluster_ip, covers, destination_host, domain, domain_or_ip, is_partial_wildcard,
-    sni_domain, subnet, virtual_host, wildcard_domain,
+    sni_domain, socket_path, subnet, virtual_host, wildcard_domain,
 };
 pub(crate) use placeholder::{placeholders, substitution};
 pub(crate) use policy::{

@@ -77,7 +77,7 @@ pub(super) static OUTBOUND: Shape = shape(&[
 
 static EGRESS_PROXY: Shape = shape(&[
     acted("host", Text).required(),
-    acted("subset", Text),
+    acted("subset", super::Type::Word(super::DNS_LABEL)),
     acted("port", Object(&PORT_SELECTOR)),
 ]);
 

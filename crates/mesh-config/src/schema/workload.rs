@@ -1,9 +1,9 @@
 //! `networking.istio.io` WorkloadGroup and WorkloadEntry.
 
-use super::Type::{Keyed, List, Map, Object, Text, Word};
+use super::Type::{Keyed, List, Map, Object, OneOf, Sized, Text, Word};
 use super::{
-    COUNT, LABELS, PORT, Shape, Syntax, TEXTS, UINT32, accepted, acted, noted, object, quiet,
-    shape, syntax,
+    COUNT, LABELS, PORT, Shape, Syntax, UINT32, accepted, acted, noted, object, quiet, shape,
+    syntax,
 };
 use crate::rules;
 
@@ -62,7 +62,7 @@ static HTTP_GET: Shape = shape(&[
     acted("path", Text),
     acted("port", PORT).required(),
     acted("host", Text),
-    acted("scheme", Text),
+    acted("scheme", OneOf(&["", "HTTP", "HTTPS"])),
     acted("httpHeaders", List(&Object(&HEADER))),
 ]);
 
@@ -70,7 +70,7 @@ static HEADER: Shape = shape(&[acted("name", Word(PROBE_HEADER)), acted("value",
 
 static TCP_SOCKET: Shape = shape(&[acted("host", Text), acted("port", PORT).required()]);
 
-static EXEC: Shape = shape(&[acted("command", TEXTS).required()]);
+static EXEC: Shape = shape(&[acted("command", Sized(1, usize::MAX, &Text)).required()]);
 
 static GRPC: Shape = shape(&[acted("port", UINT32), acted("service", Text)]);
 

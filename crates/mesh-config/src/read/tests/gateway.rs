@@ -85,6 +85,27 @@ fn gateways() {
             "a server of HTTP speaks no TLS",
         ),
         (
+            "{port: {number: 80, protocol: TCP, name: a}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}",
+            "spec.servers[0].tls",
+            "a server of TCP speaks no TLS; use protocol TLS",
+        ),
+        (
+            "{port: {number: 80, protocol: HTTP, name: a, targetPort: 8080}, hosts: ['*']}",
+            "spec.servers[0].port.targetPort",
+            "targetPort means nothing in a Gateway",
+        ),
+        (
+            "{port: {number: 80, protocol: HTTP, name: a}, bind: eth0, hosts: ['*']}",
+            "spec.servers[0].bind",
+            "\"eth0\" is no IP address",
+        ),
+        (
+            "{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'],
+              tls: {mode: SIMPLE, serverCertificate: c, privateKey: k, caCrl: l}}",
+            "spec.servers[0].tls.caCrl",
+            "SIMPLE checks no client certificates",
+        ),
+        (
             "{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'], tls: {mode: SIMPLE, serverCertificate: c}}",
             "spec.servers[0].tls.privateKey",
             "privateKey is missing; a server of mode SIMPLE",
@@ -123,9 +144,14 @@ fn gateways() {
                 "MONGO is carried as TCP",
             ),
             (
-                "{selector: {a: b}, servers: [{port: {number: 80, protocol: HTTP, name: a}, bind: eth0, hosts: ['*']}]}",
+                "{selector: {a: b}, servers: [{port: {number: 0, protocol: HTTP, name: a}, bind: 'unix:///a', hosts: ['*']}]}",
                 "spec.servers[0].bind",
-                "\"eth0\" is no IP address",
+                "gateways listen at IP addresses only",
+            ),
+            (
+                "{selector: {a: b}, servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'], tls: {credentialName: c}}]}",
+                "spec.servers[0].tls.credentialName",
+                "no mode is PASSTHROUGH",
             ),
             (
                 "{selector: {a: b}, servers: [{port: {number: 443, protocol: HTTPS, name: a}, hosts: ['*'],
@@ -170,11 +196,14 @@ fn tls_of_servers() {
         };
         gateway.servers[0].tls.clone().expect("it has tls")
     };
-    let simple = tls("{credentialName: shop, minProtocolVersion: TLSV1_2}");
+    let simple = tls("{mode: SIMPLE, credentialName: shop, minProtocolVersion: TLSV1_2}");
     assert_eq!(simple.mode, ServerTlsMode::Simple);
     assert_eq!(simple.credentials, ["shop"]);
     assert_eq!(simple.min_version, TlsVersion::V1_2);
     assert_eq!(simple.max_version, TlsVersion::Auto);
+
+    // As in Istio, the mode that is not written.
+    assert_eq!(tls("{}").mode, ServerTlsMode::Passthrough);
 
     let files = tls(
         "{mode: OPTIONAL_MUTUAL, caCertificates: /ca, subjectAltNames: [a], tlsCertificates: [

@@ -82,6 +82,11 @@ fn what_the_webhook_refuses() {
                 "\"1.1.1.1:90\" is no endpoint",
             ),
             (
+                "{ingress: [{port: {number: 90}, defaultEndpoint: 127.0.0.1}]}",
+                "spec.ingress[0].defaultEndpoint",
+                "\"127.0.0.1\" is no endpoint",
+            ),
+            (
                 "{ingress: [{port: {number: 90}}, {port: {number: 90}}]}",
                 "spec.ingress[1].port",
                 "port 90 is there already",
