@@ -1,7 +1,9 @@
 //! An app of a test: it answers what it was asked, does as a request tells it, and remembers.
 //!
 //! A request's query may say `status=503` (answer so), `times=2&key=K` (only the first two requests of this key),
-//! and `delay=100ms`; its header `x-echo-set-header: name:value,name:value` sets headers of the answer.
+//! and `delay=100ms`; its header `x-echo-set-header: name:value,name:value` sets headers of the answer. As the echo
+//! app of the Gateway API's conformance suite it knows `responseCode=500&succeedAfter=2&uuid=K` (the first two
+//! requests of this key) and `delayRetry=300ms` (and only after this delay).
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -95,14 +97,15 @@ impl App {
         .await
     }
 
-    /// Does as [`App::tcp`]'s behind TLS, with a certificate of its own for `NAME.example.com`.
+    /// Does as [`App::tcp`]'s behind TLS, with a certificate of its own for `NAME.example.com`, and for its
+    /// siblings.
     ///
     /// # Panics
     ///
     /// When loopback has no free port.
     pub async fn tls(name: &str) -> Self {
-        let host = format!("{name}.example.com");
-        let made = rcgen::generate_simple_self_signed([host]).expect("a host name");
+        let hosts = [format!("{name}.example.com"), "*.example.com".to_owned()];
+        let made = rcgen::generate_simple_self_signed(hosts).expect("host names");
         let certificate = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder()
@@ -236,9 +239,15 @@ impl Site {
         if let Some(delay) = orders.get("delay") {
             tokio::time::sleep(length(delay)).await;
         }
+        let status = self.status(&orders);
+        if let Some(delay) = orders.get("delayRetry")
+            && !status.is_success()
+        {
+            tokio::time::sleep(length(delay)).await;
+        }
         let json = serde_json::to_vec(&echo).expect("an echo is JSON");
         let mut response = Response::new(Full::from(json));
-        *response.status_mut() = self.status(&orders);
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
             http::header::CONTENT_TYPE,
@@ -259,12 +268,13 @@ impl Site {
     }
 
     fn status(&self, orders: &HashMap<String, String>) -> StatusCode {
-        let Some(status) = orders.get("status") else {
+        let either = |own: &str, suites: &str| orders.get(own).or_else(|| orders.get(suites));
+        let Some(status) = either("status", "responseCode") else {
             return StatusCode::OK;
         };
-        if let Some(times) = orders.get("times") {
+        if let Some(times) = either("times", "succeedAfter") {
             let mut counts = lock(&self.counts);
-            let key = orders.get("key").cloned().unwrap_or_default();
+            let key = either("key", "uuid").cloned().unwrap_or_default();
             let count = counts.entry(key).or_default();
             *count += 1;
             if *count > times.parse().expect("times is a number") {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::echo::App;
@@ -34,9 +34,27 @@ pub async fn name(address: SocketAddr) -> anyhow::Result<String> {
 ///
 /// When none answers, or shows another certificate.
 pub async fn tls_name(address: SocketAddr, host: &str, trusted: &[&App]) -> anyhow::Result<String> {
-    let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
     for app in trusted {
-        roots.add(app.certificate().context("an app behind TLS")?.clone())?;
+        let certificate = app.certificate().context("an app behind TLS")?;
+        certificates.push(certificate.clone());
+    }
+    tls_name_by(address, host, certificates).await
+}
+
+/// [`tls_name`] for certificates of others, or what they have signed.
+///
+/// # Errors
+///
+/// As [`tls_name`].
+pub async fn tls_name_by(
+    address: SocketAddr,
+    host: &str,
+    trusted: Vec<CertificateDer<'static>>,
+) -> anyhow::Result<String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in trusted {
+        roots.add(certificate)?;
     }
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
