@@ -3,6 +3,7 @@
 //! Files are read and analysed here, without an API. With `--live` the API is asked: about its own configuration, or
 //! about what it would be with these files.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -307,11 +308,36 @@ fn level(finding: &Value) -> Threshold {
 
 fn written(findings: &[&Value], output: Output) -> String {
     match output {
-        Output::Table => findings.iter().map(|finding| line(finding)).collect(),
+        Output::Table => table(findings),
         Output::Json => format!("{:#}\n", json!(findings)),
         // A list of maps of texts and numbers can always be written.
         Output::Yaml => serde_saphyr::to_string(&findings).unwrap_or_default(),
     }
+}
+
+/// One line a finding; what is said of many whole objects in the same words, like all Deployments of a file, is said
+/// once, with their number.
+fn table(findings: &[&Value]) -> String {
+    let words = |finding: &Value| {
+        let of_object = finding["field"].is_null() && !finding["origin"].is_null();
+        of_object.then(|| format!("{} {}", finding["code"], finding["message"]))
+    };
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for words in findings.iter().filter_map(|finding| words(finding)) {
+        *counts.entry(words).or_default() += 1;
+    }
+    let mut lines = String::new();
+    for finding in findings {
+        match words(finding).map(|words| counts.remove(&words)) {
+            Some(None) => {}
+            Some(Some(count)) if count > 1 => {
+                let told = line(finding);
+                lines += &format!("{} ({} more like it)\n", told.trim_end(), count - 1);
+            }
+            _ => lines += &line(finding),
+        }
+    }
+    lines
 }
 
 /// `file:12:9: Error [IST0101] (VirtualService default/x) spec.hosts[0]: what is wrong`

@@ -45,6 +45,31 @@ fn a_line_has_the_place_the_code_and_the_object() {
     );
 }
 
+#[test]
+fn what_is_said_of_many_objects_is_said_once() {
+    let of = |name: &str, field: Option<&str>| {
+        let mut finding =
+            json!({ "level": "Warning", "code": "MESH0003", "message": "kept.", "origin": name });
+        if let Some(field) = field {
+            finding["field"] = json!(field);
+        }
+        finding
+    };
+    let findings = [
+        of("a", None),
+        of("b", Some("spec.x")),
+        of("c", None),
+        of("d", Some("spec.x")),
+    ];
+    let findings: Vec<&Value> = findings.iter().collect();
+    assert_eq!(
+        written(&findings, Output::Table),
+        "Warning [MESH0003] (a): kept. (1 more like it)\n\
+         Warning [MESH0003] (b) spec.x: kept.\n\
+         Warning [MESH0003] (d) spec.x: kept.\n"
+    );
+}
+
 #[derive(clap::Parser)]
 struct Program {
     #[command(flatten)]
