@@ -7,7 +7,7 @@ use crate::mesh::Mesh;
 use crate::workload::Labels;
 
 /// A proxy that calls services, as far as what it gets depends on it. Equal ones share what they get.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Client {
     /// Its namespace: it decides which DestinationRule counts, and what short names mean.
     pub(crate) namespace: String,

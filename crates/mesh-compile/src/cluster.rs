@@ -121,7 +121,7 @@ pub(crate) fn outbound(
         .map(|subset| &subset.labels);
     let assignment = ClusterLoadAssignment {
         cluster_name: name.clone(),
-        ..assignment(mesh, service, port, labels, (client, &policy))
+        ..assignment(service, port, labels, (client, &policy))
     };
     let mut message = Cluster {
         name,
@@ -154,7 +154,7 @@ pub(crate) fn passed_on(
     let policy = rule.map_or_else(Policy::default, |rule| rule.policy(port.number, subset));
     let mut endpoints = ClusterLoadAssignment {
         cluster_name: name.clone(),
-        ..assignment(mesh, service, port, labels, (client, &policy))
+        ..assignment(service, port, labels, (client, &policy))
     };
     for locality in &mut endpoints.endpoints {
         locality.lb_endpoints.retain(takes_mesh_tls);
@@ -224,7 +224,6 @@ fn base(services: &[&Service], spoken: Spoken, policy: &Policy) -> Cluster {
 }
 
 fn assignment(
-    mesh: &Mesh,
     service: &Service,
     port: &Port,
     labels: Option<&Labels>,
@@ -232,7 +231,7 @@ fn assignment(
 ) -> ClusterLoadAssignment {
     let (nowhere, none) = (Locality::default(), Labels::default());
     let own_name = match &service.discovery {
-        Discovery::Dns { name, .. } if service.members.is_empty() => Some(lb_endpoint(
+        Discovery::Dns { name, .. } if service.members().next().is_none() => Some(lb_endpoint(
             name,
             port.otherwise.unwrap_or(port.number),
             None,
@@ -244,9 +243,8 @@ fn assignment(
         locality: &nowhere,
         labels: &none,
     });
-    let endpoints = mesh
-        .workloads
-        .members(&service.members)
+    let endpoints = service
+        .members()
         .filter(|member| labels.is_none_or(|labels| has_labels(&member.labels, labels)))
         .filter_map(|member| {
             Some(Placed {

@@ -6,6 +6,7 @@
 //! keeps its first, oldest meaning, and so does the policy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_config::model::{
     Algorithm, DestinationRule, HashKey, LoadBalancer, MeshConfig, PolicyParts, Subset,
@@ -22,12 +23,12 @@ use crate::workload::{Labels, has_labels};
 /// All rules.
 #[derive(Debug)]
 pub(crate) struct DestinationRules {
-    by_namespace: BTreeMap<String, HostMap<Vec<Rule>>>,
+    by_namespace: BTreeMap<String, HostMap<Vec<Arc<Rule>>>>,
     ask_for_localities: bool,
 }
 
 /// The merged rules of one namespace for one host and the same clients.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) subsets: BTreeMap<String, Subset>,
     policy: TrafficPolicy,
@@ -48,27 +49,40 @@ pub(crate) struct Policy {
 }
 
 impl DestinationRules {
-    pub(crate) fn build(config: &Config, mesh: &MeshConfig) -> Self {
-        let mut by_namespace: BTreeMap<String, Vec<(String, Rule)>> = BTreeMap::new();
+    /// Rules that are equal to those of `known` are those.
+    pub(crate) fn build(config: &Config, mesh: &MeshConfig, known: Option<&Self>) -> Self {
+        let mut by_namespace: BTreeMap<String, Vec<(String, Arc<Rule>)>> = BTreeMap::new();
         let mut ask_for_localities = false;
         for (object, spec) in config.destination_rules() {
             let namespace = &object.metadata.namespace;
             let host = resolve_host(&spec.host, namespace);
             let rules = by_namespace.entry(namespace.clone()).or_default();
-            rules.push((host, Rule::new(namespace, spec, mesh)));
+            rules.push((host, Arc::new(Rule::new(namespace, spec, mesh))));
             ask_for_localities |= asks_for_localities(spec);
         }
         Self {
             by_namespace: by_namespace
                 .into_iter()
-                .map(|(namespace, rules)| (namespace, HostMap::collect(rules, merge)))
+                .map(|(namespace, rules)| {
+                    let mut rules = HostMap::collect(rules, merge);
+                    if let Some(known) = known.and_then(|known| known.by_namespace.get(&namespace))
+                    {
+                        rules.for_each(known, |rules, known| keep(rules, known));
+                    }
+                    (namespace, rules)
+                })
                 .collect(),
             ask_for_localities,
         }
     }
 
     /// The rule that a client follows for a service.
-    pub(crate) fn choose(&self, client: &Client, service: &Service, root: &str) -> Option<&Rule> {
+    pub(crate) fn choose(
+        &self,
+        client: &Client,
+        service: &Service,
+        root: &str,
+    ) -> Option<&Arc<Rule>> {
         let own = self.first(&client.namespace, &service.host, |rule| {
             // A client in the root namespace, as gateways are, follows the service's own rules before those
             // that are for everybody.
@@ -85,7 +99,7 @@ impl DestinationRules {
                 found = exported(namespace);
             }
         }
-        let selects = |rule: &&Rule| {
+        let selects = |rule: &&Arc<Rule>| {
             let selector = rule.selector.as_ref();
             rule.namespace == client.namespace
                 && selector.is_some_and(|selector| has_labels(&client.labels, selector))
@@ -99,7 +113,7 @@ impl DestinationRules {
     }
 
     /// The rules of a namespace for the most specific host that has any of this kind.
-    fn first(&self, namespace: &str, host: &str, kind: impl Fn(&Rule) -> bool) -> Vec<&Rule> {
+    fn first(&self, namespace: &str, host: &str, kind: impl Fn(&Rule) -> bool) -> Vec<&Arc<Rule>> {
         let rules = self.by_namespace.get(namespace);
         rules
             .into_iter()
@@ -130,7 +144,7 @@ impl DestinationRules {
         let selectors = rules().filter_map(|rule| rule.selector.as_ref());
         let selected = selectors.flat_map(Labels::keys).cloned();
         let failover = rules()
-            .flat_map(Rule::load_balancers)
+            .flat_map(|rule| rule.load_balancers())
             .filter_map(|balancer| balancer.locality.as_ref())
             .flat_map(|setting| &setting.failover_priority)
             .map(|label| {
@@ -233,18 +247,29 @@ impl Rule {
 }
 
 /// Adds a rule to those for the same host.
-fn merge(rules: &mut Vec<Rule>, rule: Rule) {
-    let alike =
-        |known: &&mut Rule| known.export_to == rule.export_to && known.selector == rule.selector;
+fn merge(rules: &mut Vec<Arc<Rule>>, rule: Arc<Rule>) {
+    let alike = |known: &&mut Arc<Rule>| {
+        known.export_to == rule.export_to && known.selector == rule.selector
+    };
     let Some(known) = rules.iter_mut().find(alike) else {
         rules.push(rule);
         return;
     };
+    let (known, rule) = (Arc::make_mut(known), Arc::unwrap_or_clone(rule));
     if known.policy == TrafficPolicy::default() {
         known.policy = rule.policy;
     }
     for (name, subset) in rule.subsets {
         known.subsets.entry(name).or_insert(subset);
+    }
+}
+
+/// Puts known rules in the place of equal ones.
+fn keep(rules: &mut [Arc<Rule>], known: &[Arc<Rule>]) {
+    for (rule, known) in rules.iter_mut().zip(known) {
+        if rule == known {
+            *rule = Arc::clone(known);
+        }
     }
 }
 

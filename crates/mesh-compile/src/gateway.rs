@@ -21,7 +21,7 @@ use mesh_xds::node::NodeMetadata;
 use mesh_xds::{ResourceSet, names};
 
 use crate::client::Client;
-use crate::cluster;
+use crate::encoded::Security;
 use crate::host::{intersection, specificity};
 use crate::listener::{Callers, http_chain, listener, rds, route_configuration, tls_inspector};
 use crate::mesh::Mesh;
@@ -118,14 +118,14 @@ impl<'a> Edge<'a> {
             passed_on,
             ..
         } = self;
-        let services = (router.clusters.iter())
-            .filter_map(|reference| cluster::outbound(mesh, client, reference));
-        let passed_on =
-            (passed_on.iter()).filter_map(|reference| cluster::passed_on(mesh, client, reference));
-        for (cluster, endpoints) in services.chain(passed_on) {
-            set.insert(&cluster);
-            if let Some(endpoints) = endpoints {
-                set.insert(&endpoints);
+        for (security, clusters) in [
+            (Security::Ours, &router.clusters),
+            (Security::Theirs, &passed_on),
+        ] {
+            for (resource_type, resource) in
+                (mesh.encoded).clusters(mesh, client, security, clusters)
+            {
+                set.insert_resource(resource_type, resource);
             }
         }
         set

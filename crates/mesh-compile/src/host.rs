@@ -50,6 +50,20 @@ impl<T: Default> HostMap<T> {
         Self { exact, wildcard }
     }
 
+    /// Looks at each value together with the other map's for the same host, if it has one.
+    pub(crate) fn for_each(&mut self, other: &Self, mut look: impl FnMut(&mut T, &T)) {
+        for (host, value) in &mut self.exact {
+            if let Some(other) = other.exact.get(host) {
+                look(value, other);
+            }
+        }
+        for (host, value) in &mut self.wildcard {
+            if let Some((_, other)) = other.wildcard.iter().find(|(known, _)| known == host) {
+                look(value, other);
+            }
+        }
+    }
+
     /// All values, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         let wildcard = self.wildcard.iter().map(|(_, value)| value);

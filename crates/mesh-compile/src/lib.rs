@@ -12,6 +12,7 @@ mod action;
 mod client;
 mod cluster;
 mod destination_rule;
+mod encoded;
 mod gateway;
 mod gateway_api;
 mod hash;

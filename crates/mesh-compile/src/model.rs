@@ -70,7 +70,19 @@ impl Model {
     /// Joins configuration and registrations. The order of `instances` does not matter.
     #[must_use]
     pub fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
-        let mesh = Mesh::build(config, instances, settings);
+        Self::of(Mesh::build(config, instances, settings, None))
+    }
+
+    /// The same as [`Model::build`], but what has not changed since this model is taken from it. What an object means
+    /// is looked at again only if it is another [`mesh_config::SharedObject`].
+    #[must_use]
+    pub fn next(&self, config: &Config, instances: &[Instance], settings: &Settings) -> Self {
+        // All that is kept was made under the same settings.
+        let previous = Some(&self.mesh).filter(|mesh| mesh.settings == *settings);
+        Self::of(Mesh::build(config, instances, settings, previous))
+    }
+
+    fn of(mesh: Mesh) -> Self {
         Self {
             mesh,
             outbound: Mutex::default(),

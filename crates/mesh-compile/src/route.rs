@@ -29,7 +29,7 @@ use crate::{hash, matcher, resilience, sticky};
 const DEFAULT: &str = "default";
 
 /// A cluster that exists. The order is that of its parts, not of its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClusterRef {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -285,7 +285,9 @@ impl<'a> Router<'a> {
     ) -> ClusterRef {
         let host = resolve_host(host, namespace);
         let service = self.mesh.services.get(&host);
-        let only_port = service.and_then(Service::only_port).map(|port| port.number);
+        let only_port = service
+            .and_then(|service| service.only_port())
+            .map(|port| port.number);
         let subset = subset.filter(|subset| !subset.is_empty());
         ClusterRef {
             port: port.or(only_port).unwrap_or(listener_port),

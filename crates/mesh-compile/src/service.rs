@@ -2,19 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use mesh_config::model::{
     EntryPort, Location, MeshConfig, Metadata, Protocol, Resolution, TargetPort,
 };
-use mesh_config::{model, service_host};
+use mesh_config::{SharedObject, model, service_host};
 use mesh_xds::metadata::ServiceRef;
 
 use crate::visibility::Visibility;
-use crate::workload::{Labels, Member, Reach, Workloads};
+use crate::workload::{Labels, Member, Reach, Selected, Workloads};
 
 /// A service and what stands behind it.
-#[derive(Debug)]
+///
+/// All of it follows from the object, from what is selected, and, for an alias, from the service that is meant: see
+/// [`Service::is_same`].
+#[derive(Clone, Debug)]
 pub(crate) struct Service {
+    object: SharedObject,
     /// `reviews.default.svc.cluster.local`
     pub(crate) host: String,
     pub(crate) name: String,
@@ -23,8 +28,7 @@ pub(crate) struct Service {
     pub(crate) address: Ipv4Addr,
     pub(crate) selector: Labels,
     pub(crate) ports: Vec<Port>,
-    /// Into [`Workloads::members`].
-    pub(crate) members: Vec<usize>,
+    selected: Selected,
     /// Identities of the groups that it selects, whether an instance is there or not.
     pub(crate) principals: BTreeSet<String>,
     /// Some endpoints have no agent.
@@ -59,7 +63,7 @@ pub(crate) enum Discovery {
 }
 
 /// A port of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) number: u16,
@@ -105,20 +109,27 @@ impl Discovery {
 }
 
 impl Service {
+    /// The service of a Service; the known one, if it is the same.
     pub(crate) fn build(
-        metadata: &Metadata,
+        object: &SharedObject,
         spec: &model::Service,
         workloads: &Workloads,
         mesh: &MeshConfig,
-    ) -> Self {
+        known: impl FnOnce(&str) -> Option<Arc<Self>>,
+    ) -> Arc<Self> {
         let Metadata {
             namespace, name, ..
-        } = metadata;
-        let members = workloads.select(namespace, &spec.selector);
+        } = &object.metadata;
+        let selected = workloads.select(namespace, &spec.selector);
         let host = service_host(name, namespace);
-        let has_plain = workloads
-            .members(&members)
-            .any(|member| matches!(member.reach, Reach::Plain { .. }));
+        // Another name is looked at anew.
+        let known = known(&host).filter(|_| spec.external_name.is_none());
+        if let Some(known) = known
+            && known.is_made_of(object, &selected)
+        {
+            return known;
+        }
+        let has_plain = selected.members().any(is_plain);
         let mut ports: Vec<Port> = Vec::with_capacity(spec.ports.len());
         for port in &spec.ports {
             if ports.iter().all(|known| known.number != port.port) {
@@ -132,19 +143,16 @@ impl Service {
                 });
             }
         }
-        Self {
+        Arc::new(Self {
+            object: Arc::clone(object),
             address: spec.address(&host),
             host,
             name: name.clone(),
             namespace: namespace.clone(),
             selector: spec.selector.clone(),
             ports,
-            principals: workloads
-                .select_groups(namespace, &spec.selector)
-                .into_iter()
-                .map(|group| group.workload.principal.clone())
-                .collect(),
-            members,
+            principals: principals(&selected),
+            selected,
             has_plain: has_plain || spec.external_name.is_some(),
             export_to: Visibility::new(&spec.export_to, namespace, &mesh.default_service_export_to),
             discovery: match &spec.external_name {
@@ -158,21 +166,21 @@ impl Service {
             alias_of: None,
             is_entry: false,
             is_external: false,
-        }
+        })
     }
 
     /// The services of a ServiceEntry, one for each host.
     pub(crate) fn of_entry<'a>(
-        metadata: &'a Metadata,
+        object: &'a SharedObject,
         spec: &'a model::ServiceEntry,
         workloads: &'a Workloads,
         mesh: &'a MeshConfig,
     ) -> impl Iterator<Item = Self> + use<'a> {
         let Metadata {
             namespace, name, ..
-        } = metadata;
-        let members = match spec.selector.is_empty() {
-            true => workloads.of_entry(namespace, name).to_vec(),
+        } = &object.metadata;
+        let selected = match spec.selector.is_empty() {
+            true => workloads.of_entry(namespace, name),
             false => workloads.select(namespace, &spec.selector),
         };
         let ports: Vec<Port> = spec.ports.iter().map(Port::of_entry).collect();
@@ -180,18 +188,14 @@ impl Service {
         let addresses: Vec<String> = addresses.filter(|a| !a.contains('/')).cloned().collect();
         let loopback = addresses.iter().filter_map(|a| a.parse().ok());
         let loopback = loopback.clone().find(Ipv4Addr::is_loopback);
-        let groups = workloads.select_groups(namespace, &spec.selector);
-        let mut principals: BTreeSet<String> = groups
-            .into_iter()
-            .map(|group| group.workload.principal.clone())
-            .collect();
+        let mut principals = principals(&selected);
         let ids = spec.subject_alt_names.iter();
         principals.extend(ids.filter(|id| id.starts_with("spiffe://")).cloned());
         let is_external = spec.location == Location::External;
         spec.hosts.iter().map(move |host| {
             let discovery = Discovery::of_entry(spec, host);
-            let is_plain = |member: &Member| matches!(member.reach, Reach::Plain { .. });
             Self {
+                object: Arc::clone(object),
                 address: loopback.unwrap_or_else(|| mesh_config::service_address(host)),
                 host: host.clone(),
                 // As Istio names it in metrics.
@@ -201,8 +205,8 @@ impl Service {
                 ports: ports.clone(),
                 has_plain: is_external
                     || discovery != Discovery::Members
-                    || workloads.members(&members).any(is_plain),
-                members: members.clone(),
+                    || selected.members().any(is_plain),
+                selected: selected.clone(),
                 principals: principals.clone(),
                 export_to: Visibility::new(
                     &spec.export_to,
@@ -216,6 +220,32 @@ impl Service {
                 is_external,
             }
         })
+    }
+
+    /// What it selects: instances by group and name, then entries.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.selected.members()
+    }
+
+    fn is_made_of(&self, object: &SharedObject, selected: &Selected) -> bool {
+        Arc::ptr_eq(&self.object, object) && self.selected.is_same(selected)
+    }
+
+    /// Whether a service of the same host and mesh-wide settings is no other than this one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.is_made_of(&other.object, &other.selected)
+            && self.alias_of == other.alias_of
+            && self.ports == other.ports
+    }
+
+    /// Whether this is the object in which it was written.
+    pub(crate) fn is_of(&self, object: &SharedObject) -> bool {
+        Arc::ptr_eq(&self.object, object)
+    }
+
+    /// Whether it was written in the same words.
+    pub(crate) fn has_object_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.object, &other.object)
     }
 
     /// The port of this number.
@@ -246,4 +276,16 @@ impl Service {
             namespace: self.namespace.clone(),
         }
     }
+}
+
+/// Identities of the groups, whether an instance is there or not.
+fn principals(selected: &Selected) -> BTreeSet<String> {
+    let groups = selected.groups.iter();
+    groups
+        .map(|group| group.workload.principal.clone())
+        .collect()
+}
+
+fn is_plain(member: &Member) -> bool {
+    matches!(member.reach, Reach::Plain { .. })
 }

@@ -17,9 +17,10 @@ use mesh_xds::{Resource, ResourceSet, ResourceType, names};
 use self::addresses::ByAddress;
 use self::inbound::Inbound;
 use crate::client::Client;
+use crate::encoded::{Security, Typed};
 use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
-use crate::route::{ClusterRef, Router, direct_response};
+use crate::route::{Router, direct_response};
 use crate::service::{Port, Service};
 use crate::virtual_service::{MESH, VirtualService};
 use crate::visibility::Scope;
@@ -79,7 +80,7 @@ fn requests(mesh: &Mesh) -> FilterChain {
 /// What the sidecars of equal clients have in common: routes, clusters and endpoints.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    resources: Vec<(ResourceType, Arc<Resource>)>,
+    resources: Vec<Typed>,
     by_address: ByAddress,
 }
 
@@ -123,9 +124,11 @@ impl Outbound {
             let cluster = Resource::new(&cluster::passthrough(mesh));
             resources.push((ResourceType::Cluster, Arc::new(cluster)));
         }
-        for reference in &router.clusters {
-            resources.extend(cluster_resources(mesh, client, reference));
-        }
+        let clusters = &router.clusters;
+        resources.extend(
+            mesh.encoded
+                .clusters(mesh, client, Security::Ours, clusters),
+        );
         Self {
             resources,
             by_address: ByAddress::new(mesh, client),
@@ -146,21 +149,6 @@ fn rule_for<'a>(
             && rule.is_visible_in(&client.namespace)
             && scope.follows(rule.namespace(), host)
     })
-}
-
-/// A cluster and its endpoints.
-fn cluster_resources(
-    mesh: &Mesh,
-    client: &Client,
-    reference: &ClusterRef,
-) -> impl Iterator<Item = (ResourceType, Arc<Resource>)> + use<> {
-    let found = cluster::outbound(mesh, client, reference).map(|(cluster, endpoints)| {
-        let endpoints = endpoints.map(|endpoints| Resource::new(&endpoints));
-        let endpoints = endpoints.map(|one| (ResourceType::Endpoint, Arc::new(one)));
-        let cluster = (ResourceType::Cluster, Arc::new(Resource::new(&cluster)));
-        [Some(cluster), endpoints].into_iter().flatten()
-    });
-    found.into_iter().flatten()
 }
 
 /// Whether a VirtualService's host is a service's, or takes in some service's: then the service's own virtual

@@ -65,14 +65,14 @@ pub(crate) fn services(mesh: &Mesh) -> Vec<ServiceView> {
             ports: service
                 .ports
                 .iter()
-                .map(|port| port_view(mesh, service, port))
+                .map(|port| port_view(service, port))
                 .collect(),
         })
         .collect()
 }
 
-fn port_view(mesh: &Mesh, service: &Service, port: &Port) -> PortView {
-    let members = mesh.workloads.members(&service.members);
+fn port_view(service: &Service, port: &Port) -> PortView {
+    let members = service.members();
     PortView {
         name: port.name.clone(),
         number: port.number,

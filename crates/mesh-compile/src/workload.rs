@@ -1,4 +1,6 @@
 //! What runs: registered instances in their WorkloadGroups, and WorkloadEntries that were written by hand.
+//!
+//! Groups and members are kept from model to model: one that has not changed is the same `Arc` in both.
 
 mod labels;
 mod ports;
@@ -6,12 +8,12 @@ mod ports;
 pub(crate) use labels::{Labels, has_labels};
 pub(crate) use ports::AppPorts;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_config::Config;
-use mesh_config::model::{Metadata, WorkloadEntry};
+use mesh_config::model::{Metadata, WorkloadEntry, WorkloadGroup};
+use mesh_config::{Config, Kind, SharedObject};
 use mesh_xds::node::{NodeMetadata, ProxyKind};
 use mesh_xds::{Locality, Workload};
 
@@ -23,14 +25,18 @@ use crate::{Instance, Settings};
 const GATEWAY: &str = "istio-ingressgateway";
 const GATEWAY_ACCOUNT: &str = "istio-ingressgateway-service-account";
 
-/// What the members of a WorkloadGroup have in common.
-#[derive(Clone, Debug)]
+/// A WorkloadGroup: what its members have in common, and its instances.
+#[derive(Debug)]
 pub(crate) struct Group {
+    /// What it was made of, if anybody wrote it.
+    object: Option<SharedObject>,
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: Arc<BTreeMap<String, u16>>,
-    pub(crate) workload: Workload,
+    pub(crate) workload: Arc<Workload>,
     pub(crate) locality: Locality,
     pub(crate) weight: u32,
+    /// By name.
+    members: Vec<Arc<Member>>,
 }
 
 /// Something that can be an endpoint.
@@ -54,10 +60,55 @@ impl Member {
             .resolve(&port.target, &port.name)
             .or(port.otherwise)
     }
+
+    /// Whether it is made of this instance of its group.
+    fn is(&self, instance: &Instance) -> bool {
+        let reach = match &self.reach {
+            Reach::Agent {
+                address,
+                port,
+                plain,
+            } => (address, *port, *plain),
+            Reach::Plain { .. } => return false,
+        };
+        let given = (
+            &instance.address,
+            instance.inbound_port,
+            instance.plain_address,
+        );
+        self.name == instance.name && reach == given && self.ports.own == instance.app_ports
+    }
+}
+
+/// What a service selects.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selected {
+    /// By name.
+    pub(crate) groups: Vec<Arc<Group>>,
+    /// WorkloadEntries by name, or the endpoints of a ServiceEntry as they are written.
+    pub(crate) entries: Vec<Arc<Member>>,
+}
+
+impl Selected {
+    /// Instances by group and name, then entries.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        let instances = self.groups.iter().flat_map(|group| &group.members);
+        instances.chain(&self.entries).map(AsRef::as_ref)
+    }
+
+    /// Whether nothing has changed.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        all_same(&self.groups, &other.groups) && all_same(&self.entries, &other.entries)
+    }
+}
+
+/// Whether two lists have the very same elements.
+fn all_same<T>(some: &[Arc<T>], others: &[Arc<T>]) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// How a member is reached.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// By mutual TLS through its agent.
     Agent {
@@ -82,178 +133,95 @@ pub(crate) struct NodeWorkload {
 pub(crate) struct Workloads {
     settings: Settings,
     /// By namespace and name.
-    groups: BTreeMap<(String, String), Group>,
-    groups_by_label: LabelIndex<(String, String)>,
-    members: Vec<Member>,
+    groups: BTreeMap<(String, String), Arc<Group>>,
+    /// WorkloadEntries, and what they were made of, by namespace and name.
+    entries: Vec<(SharedObject, Arc<Member>)>,
     /// The endpoints of ServiceEntries, by namespace and name.
-    entries: BTreeMap<(String, String), Vec<usize>>,
-    members_by_label: LabelIndex<usize>,
+    endpoints: BTreeMap<(String, String), Vec<Arc<Member>>>,
+    by_label: Arc<ByLabel>,
+}
+
+/// Where selectors look.
+#[derive(Debug, Default)]
+struct ByLabel {
+    /// Namespaces and names of groups with instances and without.
+    groups: LabelIndex<(String, String)>,
+    entries: LabelIndex<Arc<Member>>,
 }
 
 impl Workloads {
-    pub(crate) fn build(config: &Config, instances: &[Instance], settings: &Settings) -> Self {
-        let mut groups = BTreeMap::new();
-        let mut groups_by_label = LabelIndex::default();
-        for (object, spec) in config.workload_groups() {
-            let Metadata {
-                namespace, name, ..
-            } = &object.metadata;
-            let principal = principal(settings, namespace, &spec.service_account);
-            let group = Group {
-                labels: Arc::new(spec.labels.clone()),
-                ports: Arc::new(spec.ports.clone()),
-                locality: place(&spec.locality),
-                weight: spec.weight.unwrap_or(1).max(1),
-                workload: Workload::from_labels(
-                    name,
-                    namespace,
-                    &spec.labels,
-                    &settings.cluster_id,
-                    &principal,
-                ),
-            };
-            let key = (namespace.clone(), name.clone());
-            groups_by_label.add(namespace, &spec.labels, &key);
-            groups.insert(key, group);
-        }
-        let mut this = Self {
+    /// `previous` is what there was before, under the same settings; `same` says of which kinds all objects are the
+    /// same as then.
+    pub(crate) fn build(
+        config: &Config,
+        instances: &[Instance],
+        settings: &Settings,
+        previous: Option<&Self>,
+        same: impl Fn(Kind) -> bool,
+    ) -> Self {
+        let sorted = sorted(instances);
+        let by_group = by_group(&sorted);
+        let groups: BTreeMap<_, _> = config
+            .workload_groups()
+            .map(|(object, spec)| {
+                let Metadata {
+                    namespace, name, ..
+                } = &object.metadata;
+                let key = (namespace.clone(), name.clone());
+                let known = previous.and_then(|previous| previous.groups.get(&key));
+                let running = by_group.get(&(namespace.as_str(), name.as_str()));
+                let running = running.copied().unwrap_or_default();
+                let group = Group::build(object, spec, running, settings, known);
+                (key, group)
+            })
+            .collect();
+        let known = |kind| previous.filter(|_| same(kind));
+        let entries = match known(Kind::WorkloadEntry) {
+            Some(previous) => previous.entries.clone(),
+            None => entries(config, settings, previous),
+        };
+        let endpoints = match known(Kind::ServiceEntry) {
+            Some(previous) => previous.endpoints.clone(),
+            None => config
+                .service_entries()
+                .map(|(object, entry)| endpoints(&object.metadata, &entry.endpoints))
+                .collect(),
+        };
+        let known = known(Kind::WorkloadEntry).filter(|_| same(Kind::WorkloadGroup));
+        let by_label = match known {
+            Some(previous) => Arc::clone(&previous.by_label),
+            None => Arc::new(ByLabel::build(&groups, &entries)),
+        };
+        Self {
             settings: settings.clone(),
             groups,
-            groups_by_label,
-            members: Vec::new(),
-            entries: BTreeMap::new(),
-            members_by_label: LabelIndex::default(),
-        };
-        this.add_instances(instances);
-        let entries = config.workload_entries();
-        for (object, entry) in entries.filter(|(_, entry)| is_callable(entry)) {
-            this.add_entry(&object.metadata, entry);
+            entries,
+            endpoints,
+            by_label,
         }
-        for (object, entry) in config.service_entries() {
-            this.add_endpoints(&object.metadata, &entry.endpoints);
-        }
-        this
-    }
-
-    fn add_instances(&mut self, instances: &[Instance]) {
-        // By name, so that the order of registration does not show.
-        let sorted: BTreeSet<&Instance> = instances.iter().collect();
-        let mut workloads: HashMap<(&str, &str), Arc<Workload>> = HashMap::new();
-        for instance in sorted {
-            let key = (instance.namespace.clone(), instance.group.clone());
-            let Some(group) = self.groups.get(&key) else {
-                continue;
-            };
-            let workload = workloads
-                .entry((&instance.namespace, &instance.group))
-                .or_insert_with(|| Arc::new(group.workload.clone()));
-            self.members_by_label
-                .add(&instance.namespace, &group.labels, &self.members.len());
-            self.members.push(Member {
-                name: instance.name.clone(),
-                labels: Arc::clone(&group.labels),
-                workload: Arc::clone(workload),
-                reach: Reach::Agent {
-                    address: instance.address.clone(),
-                    port: instance.inbound_port,
-                    plain: instance.plain_address,
-                },
-                locality: group.locality.clone(),
-                weight: group.weight,
-                ports: AppPorts {
-                    own: instance.app_ports.clone(),
-                    group: Arc::clone(&group.ports),
-                },
-            });
-        }
-    }
-
-    /// The endpoints that a ServiceEntry writes down. Nothing selects them, and they are no workload of the mesh.
-    fn add_endpoints(&mut self, metadata: &Metadata, endpoints: &[WorkloadEntry]) {
-        let first = self.members.len();
-        for entry in endpoints.iter().filter(|entry| is_callable(entry)) {
-            self.members.push(Member {
-                name: format!("{}/{}", metadata.name, entry.address),
-                labels: Arc::new(entry.labels.clone()),
-                workload: Arc::default(),
-                reach: Reach::Plain {
-                    address: entry.address.clone(),
-                },
-                locality: place(&entry.locality),
-                weight: entry.weight.unwrap_or(1).max(1),
-                ports: AppPorts {
-                    own: BTreeMap::new(),
-                    group: Arc::new(entry.ports.clone()),
-                },
-            });
-        }
-        let key = (metadata.namespace.clone(), metadata.name.clone());
-        self.entries
-            .insert(key, (first..self.members.len()).collect());
     }
 
     /// The endpoints that a ServiceEntry writes down.
-    pub(crate) fn of_entry(&self, namespace: &str, name: &str) -> &[usize] {
+    pub(crate) fn of_entry(&self, namespace: &str, name: &str) -> Selected {
         let key = (namespace.to_owned(), name.to_owned());
-        self.entries.get(&key).map_or(&[], Vec::as_slice)
+        Selected {
+            groups: Vec::new(),
+            entries: self.endpoints.get(&key).cloned().unwrap_or_default(),
+        }
     }
 
-    fn add_entry(&mut self, metadata: &Metadata, entry: &WorkloadEntry) {
-        let named = [
-            metadata.annotations.get("istio.io/autoRegistrationGroup"),
-            entry.labels.get("service.istio.io/workload-name"),
-        ];
-        let name = named.into_iter().flatten().next();
-        let name = name.unwrap_or(&metadata.name);
-        let namespace = &metadata.namespace;
-        // No certificate stands behind an entry, so it has no principal.
-        let workload = Workload::from_labels(
-            name,
-            namespace,
-            &entry.labels,
-            &self.settings.cluster_id,
-            "",
-        );
-        self.members_by_label
-            .add(namespace, &entry.labels, &self.members.len());
-        self.members.push(Member {
-            name: metadata.name.clone(),
-            labels: Arc::new(entry.labels.clone()),
-            workload: Arc::new(workload),
-            reach: Reach::Plain {
-                address: entry.address.clone(),
-            },
-            locality: place(&entry.locality),
-            weight: entry.weight.unwrap_or(1).max(1),
-            ports: AppPorts {
-                own: BTreeMap::new(),
-                group: Arc::new(entry.ports.clone()),
-            },
-        });
-    }
-
-    /// The members that a service selects: instances by name, then entries by name.
-    pub(crate) fn select(&self, namespace: &str, selector: &Labels) -> Vec<usize> {
-        self.members_by_label.select(namespace, selector, |index| {
-            self.members
-                .get(*index)
-                .is_some_and(|member| has_labels(&member.labels, selector))
-        })
-    }
-
-    /// The groups that a service selects, by name.
-    pub(crate) fn select_groups(&self, namespace: &str, selector: &Labels) -> Vec<&Group> {
-        let keys = self.groups_by_label.select(namespace, selector, |key| {
-            self.groups
-                .get(key)
-                .is_some_and(|group| has_labels(&group.labels, selector))
-        });
-        keys.iter().filter_map(|key| self.groups.get(key)).collect()
-    }
-
-    /// Members by what [`Workloads::select`] gave.
-    pub(crate) fn members<'a>(&'a self, indexes: &'a [usize]) -> impl Iterator<Item = &'a Member> {
-        indexes.iter().filter_map(|index| self.members.get(*index))
+    /// What a service selects.
+    pub(crate) fn select(&self, namespace: &str, selector: &Labels) -> Selected {
+        let ByLabel { groups, entries } = &*self.by_label;
+        let group = |key: &(String, String)| self.groups.get(key);
+        let fits = |group: &Arc<Group>| has_labels(&group.labels, selector);
+        let groups = groups.select(namespace, selector, |key| group(key).is_some_and(fits));
+        Selected {
+            groups: groups.iter().filter_map(group).cloned().collect(),
+            entries: entries.select(namespace, selector, |entry| {
+                has_labels(&entry.labels, selector)
+            }),
+        }
     }
 
     /// The names of a namespace's groups.
@@ -273,29 +241,28 @@ impl Workloads {
             group => group,
         };
         let key = (node.namespace.clone(), name.to_owned());
-        let group = match self.groups.get(&key) {
-            Some(group) => group.clone(),
-            None if node.kind == ProxyKind::Gateway && self.is_built_in(&key) => self.gateway(),
-            None => Group {
-                labels: Arc::default(),
-                ports: Arc::default(),
-                locality: Locality::default(),
-                weight: 1,
-                workload: Workload::from_labels(
-                    name,
-                    &node.namespace,
-                    &Labels::new(),
-                    &self.settings.cluster_id,
-                    "",
-                ),
-            },
+        let (labels, workload, ports) = match self.groups.get(&key) {
+            Some(group) => (
+                Arc::clone(&group.labels),
+                Workload::clone(&group.workload),
+                Arc::clone(&group.ports),
+            ),
+            None if node.kind == ProxyKind::Gateway && self.is_built_in(&key) => {
+                let (labels, workload) = self.gateway();
+                (Arc::new(labels), workload, Arc::default())
+            }
+            None => {
+                let (labels, cluster) = (Labels::new(), &self.settings.cluster_id);
+                let workload = Workload::from_labels(name, &node.namespace, &labels, cluster, "");
+                (Arc::default(), workload, Arc::default())
+            }
         };
         NodeWorkload {
-            labels: group.labels,
-            workload: group.workload,
+            labels,
+            workload,
             ports: AppPorts {
                 own: node.app_ports.clone(),
-                group: group.ports,
+                group: ports,
             },
         }
     }
@@ -303,8 +270,9 @@ impl Workloads {
     /// All workloads that may stand behind a verified principal.
     pub(crate) fn peers(&self) -> Vec<Workload> {
         let built_in = (self.settings.root_namespace.clone(), GATEWAY.to_owned());
-        let gateway = (!self.groups.contains_key(&built_in)).then(|| self.gateway().workload);
-        let groups = self.groups.values().map(|group| group.workload.clone());
+        let gateway = (!self.groups.contains_key(&built_in)).then(|| self.gateway().1);
+        let groups = self.groups.values();
+        let groups = groups.map(|group| Workload::clone(&group.workload));
         groups.chain(gateway).collect()
     }
 
@@ -313,7 +281,7 @@ impl Workloads {
     }
 
     /// The gateway with Istio's names and labels.
-    fn gateway(&self) -> Group {
+    fn gateway(&self) -> (Labels, Workload) {
         let Settings {
             root_namespace,
             cluster_id,
@@ -325,13 +293,184 @@ impl Workloads {
         let principal = principal(&self.settings, root_namespace, GATEWAY_ACCOUNT);
         let workload =
             Workload::from_labels(GATEWAY, root_namespace, &labels, cluster_id, &principal);
-        Group {
-            labels: Arc::new(labels),
-            ports: Arc::default(),
-            locality: Locality::default(),
-            weight: 1,
-            workload,
+        (labels, workload)
+    }
+}
+
+impl ByLabel {
+    fn build(
+        groups: &BTreeMap<(String, String), Arc<Group>>,
+        entries: &[(SharedObject, Arc<Member>)],
+    ) -> Self {
+        let mut this = Self::default();
+        for (key, group) in groups {
+            this.groups.add(&key.0, &group.labels, key);
         }
+        for (object, entry) in entries {
+            let namespace = &object.metadata.namespace;
+            this.entries.add(namespace, &entry.labels, entry);
+        }
+        this
+    }
+}
+
+impl Group {
+    /// A group with its running instances; the known one, if it is the same, or its members that are.
+    fn build(
+        object: &SharedObject,
+        spec: &WorkloadGroup,
+        running: &[&Instance],
+        settings: &Settings,
+        known: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let is_same = |known: &&Arc<Self>| {
+            let of = known.object.as_ref();
+            of.is_some_and(|of| Arc::ptr_eq(of, object))
+        };
+        let known = known.filter(is_same);
+        if let Some(known) = known
+            && known.members.len() == running.len()
+            && known.members.iter().zip(running).all(|(a, b)| a.is(b))
+        {
+            return Arc::clone(known);
+        }
+        let Metadata {
+            namespace, name, ..
+        } = &object.metadata;
+        let mut this = Self {
+            object: Some(Arc::clone(object)),
+            labels: Arc::new(spec.labels.clone()),
+            ports: Arc::new(spec.ports.clone()),
+            locality: place(&spec.locality),
+            weight: spec.weight.unwrap_or(1).max(1),
+            workload: Arc::new(Workload::from_labels(
+                name,
+                namespace,
+                &spec.labels,
+                &settings.cluster_id,
+                &principal(settings, namespace, &spec.service_account),
+            )),
+            members: Vec::new(),
+        };
+        let before = known.map_or(&[][..], |known| &known.members);
+        let member = |instance: &&Instance| {
+            let found = before.iter().find(|member| member.is(instance)).cloned();
+            found.unwrap_or_else(|| Arc::new(this.member(instance)))
+        };
+        this.members = running.iter().map(member).collect();
+        Arc::new(this)
+    }
+
+    fn member(&self, instance: &Instance) -> Member {
+        Member {
+            name: instance.name.clone(),
+            labels: Arc::clone(&self.labels),
+            workload: Arc::clone(&self.workload),
+            reach: Reach::of(instance),
+            locality: self.locality.clone(),
+            weight: self.weight,
+            ports: AppPorts {
+                own: instance.app_ports.clone(),
+                group: Arc::clone(&self.ports),
+            },
+        }
+    }
+}
+
+impl Reach {
+    fn of(instance: &Instance) -> Self {
+        Self::Agent {
+            address: instance.address.clone(),
+            port: instance.inbound_port,
+            plain: instance.plain_address,
+        }
+    }
+}
+
+/// Instances by namespace, group and name, so that the order of registration does not show.
+fn sorted(instances: &[Instance]) -> Vec<&Instance> {
+    let mut sorted: Vec<&Instance> = instances.iter().collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted
+}
+
+fn by_group<'a, 'b>(sorted: &'b [&'a Instance]) -> HashMap<(&'a str, &'a str), &'b [&'a Instance]> {
+    let key = |instance: &&'a Instance| (instance.namespace.as_str(), instance.group.as_str());
+    sorted
+        .chunk_by(|a, b| key(a) == key(b))
+        .filter_map(|chunk| Some((key(chunk.first()?), chunk)))
+        .collect()
+}
+
+/// The WorkloadEntries; those of `previous` that are the same.
+fn entries(
+    config: &Config,
+    settings: &Settings,
+    previous: Option<&Workloads>,
+) -> Vec<(SharedObject, Arc<Member>)> {
+    let known = previous.into_iter().flat_map(|previous| &previous.entries);
+    let known: HashMap<_, _> = known
+        .map(|(object, member)| (Arc::as_ptr(object), member))
+        .collect();
+    let written = config.workload_entries();
+    written
+        .filter(|(_, entry)| is_callable(entry))
+        .map(|(object, entry)| {
+            let found = known.get(&Arc::as_ptr(object)).copied().cloned();
+            let member =
+                found.unwrap_or_else(|| Arc::new(of_entry(&object.metadata, entry, settings)));
+            (Arc::clone(object), member)
+        })
+        .collect()
+}
+
+fn of_entry(metadata: &Metadata, entry: &WorkloadEntry, settings: &Settings) -> Member {
+    let named = [
+        metadata.annotations.get("istio.io/autoRegistrationGroup"),
+        entry.labels.get("service.istio.io/workload-name"),
+    ];
+    let name = named.into_iter().flatten().next();
+    let name = name.unwrap_or(&metadata.name);
+    // No certificate stands behind an entry, so it has no principal.
+    let workload = Workload::from_labels(
+        name,
+        &metadata.namespace,
+        &entry.labels,
+        &settings.cluster_id,
+        "",
+    );
+    in_plain_text(metadata.name.clone(), entry, workload)
+}
+
+/// The endpoints that a ServiceEntry writes down. Nothing selects them, and they are no workload of the mesh.
+fn endpoints(
+    metadata: &Metadata,
+    endpoints: &[WorkloadEntry],
+) -> ((String, String), Vec<Arc<Member>>) {
+    let callable = |entry: &&WorkloadEntry| is_callable(entry);
+    let member = |entry: &WorkloadEntry| {
+        let name = format!("{}/{}", metadata.name, entry.address);
+        Arc::new(in_plain_text(name, entry, Workload::default()))
+    };
+    let key = (metadata.namespace.clone(), metadata.name.clone());
+    (key, endpoints.iter().filter(callable).map(member).collect())
+}
+
+fn in_plain_text(name: String, entry: &WorkloadEntry, workload: Workload) -> Member {
+    Member {
+        name,
+        labels: Arc::new(entry.labels.clone()),
+        workload: Arc::new(workload),
+        reach: Reach::Plain {
+            address: entry.address.clone(),
+        },
+        locality: place(&entry.locality),
+        weight: entry.weight.unwrap_or(1).max(1),
+        ports: AppPorts {
+            own: BTreeMap::new(),
+            group: Arc::new(entry.ports.clone()),
+        },
     }
 }
 

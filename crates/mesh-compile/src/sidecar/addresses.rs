@@ -11,9 +11,10 @@ use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch};
 use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use mesh_xds::{Resource, ResourceSet, ResourceType, Workload, names};
 
-use super::{OUTBOUND_ADDRESS, cluster_resources, requests};
+use super::{OUTBOUND_ADDRESS, requests};
 use crate::Protocol;
 use crate::client::Client;
+use crate::encoded::{Security, Typed};
 use crate::listener::{listener, tls_inspector};
 use crate::mesh::Mesh;
 use crate::route::Router;
@@ -37,7 +38,7 @@ struct Opaque {
     /// By the address and port at which they come in.
     chains: HashMap<(Ipv4Addr, u16), Vec<FilterChain>>,
     /// Their clusters with their endpoints.
-    clusters: Vec<(ResourceType, Arc<Resource>)>,
+    clusters: Vec<Typed>,
 }
 
 /// A listener and its port.
@@ -94,10 +95,11 @@ impl Opaque {
                 );
             }
         }
-        let clusters = router.clusters.iter();
-        let clusters = clusters.flat_map(|reference| cluster_resources(mesh, client, reference));
+        let clusters = &router.clusters;
         Self {
-            clusters: clusters.collect(),
+            clusters: mesh
+                .encoded
+                .clusters(mesh, client, Security::Ours, clusters),
             chains,
         }
     }
@@ -113,7 +115,7 @@ fn opaque_chains(
     port: &Port,
 ) -> Vec<FilterChain> {
     let meant = service.alias_of.as_ref();
-    let meant = meant.and_then(|host| mesh.services.get(host));
+    let meant = meant.and_then(|host| Some(mesh.services.get(host)?.as_ref()));
     let hosts = [Some(service), meant].into_iter().flatten();
     let namespace = &router.client.namespace;
     let rules: Vec<&VirtualService> = hosts
@@ -160,7 +162,7 @@ fn served<'a>(
     mesh.addresses
         .iter()
         .filter_map(move |((address, number), host)| {
-            let service = mesh.services.get(host)?;
+            let service = mesh.services.get(host)?.as_ref();
             if !scope.knows(service, *number) {
                 return None;
             }

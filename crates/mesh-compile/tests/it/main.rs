@@ -8,6 +8,7 @@ mod gateways;
 mod golden;
 mod hashing;
 mod http_rules;
+mod incremental;
 mod properties;
 mod scopes;
 mod services;

@@ -1,0 +1,132 @@
+//! What proxies have been given, encoded, so that the next model needs to encode only what has changed.
+//!
+//! Each entry keeps what was looked up while it was made. It is still right if looking up the same again finds the
+//! very same things: services and rules that have not changed are the same `Arc` from model to model. Nothing is
+//! trusted that was not looked up again, so it does not matter what has happened between two models, and an entry
+//! lives only as long as each model asks for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh_xds::envoy::cluster::Cluster;
+use mesh_xds::envoy::endpoint::ClusterLoadAssignment;
+use mesh_xds::{Resource, ResourceType};
+
+use crate::client::Client;
+use crate::cluster;
+use crate::destination_rule::Rule;
+use crate::mesh::Mesh;
+use crate::route::ClusterRef;
+use crate::service::Service;
+
+/// A resource and its type.
+pub(crate) type Typed = (ResourceType, Arc<Resource>);
+
+/// What TLS the connections of a cluster have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Security {
+    /// That of the mesh.
+    Ours,
+    /// That of the clients, which is passed on.
+    Theirs,
+}
+
+/// Clusters with their endpoints, for each client.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    now: Mutex<ByClient>,
+    before: ByClient,
+}
+
+type ByClient = HashMap<Client, Arc<Mutex<Clusters>>>;
+type Clusters = HashMap<(ClusterRef, Security), Entry>;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    service: Arc<Service>,
+    rule: Option<Arc<Rule>>,
+    resources: Arc<[Typed]>,
+}
+
+impl Entry {
+    fn is_made_of(&self, service: &Arc<Service>, rule: Option<&Arc<Rule>>) -> bool {
+        let rules = (self.rule.as_ref(), rule);
+        Arc::ptr_eq(&self.service, service)
+            && match rules {
+                (Some(own), Some(rule)) => Arc::ptr_eq(own, rule),
+                (own, rule) => own.is_none() && rule.is_none(),
+            }
+    }
+}
+
+impl Encoded {
+    /// For the next model under the same settings.
+    pub(crate) fn next(&self) -> Self {
+        Self {
+            now: Mutex::default(),
+            before: lock(&self.now).clone(),
+        }
+    }
+
+    /// Clusters and their endpoints, as far as there are such.
+    pub(crate) fn clusters<'a>(
+        &self,
+        mesh: &Mesh,
+        client: &Client,
+        security: Security,
+        references: impl IntoIterator<Item = &'a ClusterRef>,
+    ) -> Vec<Typed> {
+        let known = Arc::clone(lock(&self.now).entry(client.clone()).or_default());
+        let (mut known, mut all) = (lock(&known), Vec::new());
+        let before = self.before.get(client).map(|before| lock(before));
+        let root = &mesh.settings.root_namespace;
+        for reference in references {
+            let Some(service) = mesh.services.get(&reference.host) else {
+                continue;
+            };
+            let key = (reference.clone(), security);
+            // Within a model nothing changes.
+            if let Some(entry) = known.get(&key) {
+                all.extend_from_slice(&entry.resources);
+                continue;
+            }
+            let rule = mesh.destination_rules.choose(client, service, root);
+            let found = before.as_ref().and_then(|before| before.get(&key));
+            let entry = match found.filter(|found| found.is_made_of(service, rule)) {
+                Some(entry) => entry.clone(),
+                None => Entry {
+                    service: Arc::clone(service),
+                    rule: rule.cloned(),
+                    resources: encode(mesh, client, reference, security),
+                },
+            };
+            all.extend_from_slice(&entry.resources);
+            known.insert(key, entry);
+        }
+        all
+    }
+}
+
+fn encode(
+    mesh: &Mesh,
+    client: &Client,
+    reference: &ClusterRef,
+    security: Security,
+) -> Arc<[Typed]> {
+    let made: Option<(Cluster, Option<ClusterLoadAssignment>)> = match security {
+        Security::Ours => cluster::outbound(mesh, client, reference),
+        Security::Theirs => cluster::passed_on(mesh, client, reference),
+    };
+    let resources = made.into_iter().flat_map(|(cluster, endpoints)| {
+        let endpoints = endpoints.map(|endpoints| Resource::new(&endpoints));
+        let endpoints = endpoints.map(|one| (ResourceType::Endpoint, Arc::new(one)));
+        let cluster = (ResourceType::Cluster, Arc::new(Resource::new(&cluster)));
+        [Some(cluster), endpoints].into_iter().flatten()
+    });
+    resources.collect()
+}
+
+/// Each change of what is within is one insertion, so it is whole whatever happened to who held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
