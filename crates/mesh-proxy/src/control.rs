@@ -24,7 +24,7 @@ use mesh_xds::client::{DeltaClient, Rejection, Update};
 use mesh_xds::envoy::core::Node;
 use mesh_xds::envoy::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use self::cache::{Cache, Kept};
 use self::resolve::Resolver;
@@ -98,6 +98,8 @@ pub(crate) struct Control {
     lost: String,
     /// When to look whether certificates in files have changed.
     look_at_files: Option<Instant>,
+    /// Looks that are under way, beside the loop. One whose file system does not answer is waited for by nobody.
+    looks: JoinSet<bool>,
 }
 
 #[derive(Default)]
@@ -124,6 +126,7 @@ impl Control {
             save: Save::default(),
             lost: String::new(),
             look_at_files: None,
+            looks: JoinSet::new(),
         };
         if let Some(kept) = kept {
             control.resume(kept, node);
@@ -153,6 +156,9 @@ impl Control {
                     self.resolver.take(answer, &mut self.accepted);
                     self.link(now());
                 }
+                Some(changed) = self.looks.join_next() => if changed.is_ok_and(|changed| changed) {
+                    self.link(now());
+                },
                 () = sleep_until(wake) => self.on_time(),
             }
         }
@@ -295,12 +301,20 @@ impl Control {
         }
     }
 
-    /// Brings what has come of secrets into use, and looks again after a while at those in files.
+    /// Brings what has come of secrets into use; at files the loop looks next.
     fn refresh_secrets(&mut self, now: Instant) {
         let secrets = &self.accepted.secrets;
         self.parts.context.secrets.refresh(secrets);
         let in_files = secrets.values().any(|held| held.spec.is_in_files());
-        self.look_at_files = in_files.then(|| now + LOOK_AT_FILES);
+        self.look_at_files = in_files.then_some(now);
+    }
+
+    /// Begins to look at secrets in files, and does so again after a while.
+    fn look_at_files(&mut self, now: Instant) {
+        for look in self.parts.context.secrets.looks(&self.accepted.secrets) {
+            self.looks.spawn_blocking(move || look.take());
+        }
+        self.look_at_files = Some(now + LOOK_AT_FILES);
     }
 
     /// Publishes a snapshot of all that is ready.
@@ -385,7 +399,7 @@ impl Control {
     fn on_time(&mut self) {
         let now = now();
         if self.look_at_files.is_some_and(|at| at <= now) {
-            self.refresh_secrets(now);
+            self.look_at_files(now);
         }
         self.bind(now);
         self.link(now);

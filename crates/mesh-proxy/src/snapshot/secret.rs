@@ -2,14 +2,19 @@
 //!
 //! An Envoy `Secret` has its content inline, or names files of this machine. Whoever needs one holds its [`Slot`],
 //! in which each handshake finds the newest content: a rotated certificate touches neither the listener nor its
-//! connections. [`Secrets::refresh`] fills the slots, when a secret comes and every few seconds for what is in
-//! files; what cannot be used leaves the last good content in place and says why.
+//! connections. [`Secrets::refresh`] fills the slots when a secret comes, and [`Secrets::looks`] those whose content is
+//! in files, every few seconds; what cannot be used leaves the last good content in place and says why.
 //!
-//! Keys are wiped when their last holder lets go, and no `Debug` shows them.
+//! What is read here is wiped when its last holder lets go, and no `Debug` shows it. The resource as it came is kept
+//! like every other, in memory and in the state directory, where nobody but the proxy's user can read it: a gateway
+//! has its certificates again after a restart without the control plane.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use aws_lc_rs::digest::{self, SHA256};
@@ -28,6 +33,9 @@ use zeroize::Zeroizing;
 
 use super::compile::Held;
 use super::field::{At, Refusal, is_set, sort_fields};
+
+/// The most that is read of a file. Whoever writes a Gateway says which file that is.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What a secret resource says: where its content is.
 pub struct SecretSpec(Content);
@@ -68,6 +76,15 @@ pub struct Slot {
     name: Arc<str>,
     filled: RwLock<Option<Arc<Filled>>>,
     failure: Mutex<Option<String>>,
+    /// Somebody reads its files just now.
+    looked_at: AtomicBool,
+}
+
+/// A look at a secret's files, which takes as long as their file system does.
+#[derive(Debug)]
+pub(crate) struct Look {
+    slot: Arc<Slot>,
+    spec: Arc<SecretSpec>,
 }
 
 struct Filled {
@@ -92,22 +109,43 @@ impl Secrets {
             name: name.into(),
             filled: RwLock::default(),
             failure: Mutex::default(),
+            looked_at: AtomicBool::new(false),
         });
         slots.insert(slot.name.clone(), Arc::downgrade(&slot));
         slot
     }
 
-    /// Brings every slot in use up to its secret. Returns whether any content has changed.
+    /// Brings every slot in use up to its secret, if the secret has its content with it. Returns whether any has
+    /// changed.
     pub(crate) fn refresh(&self, held: &BTreeMap<String, Held<SecretSpec>>) -> bool {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| slot.strong_count() > 0);
         let mut changed = false;
         for slot in slots.values().filter_map(Weak::upgrade) {
-            if let Some(secret) = held.get(&*slot.name) {
+            if let Some(secret) = held.get(&*slot.name)
+                && !secret.spec.is_in_files()
+            {
                 changed |= slot.fill(&secret.spec);
             }
         }
         changed
+    }
+
+    /// What is to be done to bring the slots in use up to their files: beside the caller, since a file system may
+    /// be far away and not answer. A slot that is being looked at is left out.
+    pub(crate) fn looks(&self, held: &BTreeMap<String, Held<SecretSpec>>) -> Vec<Look> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = slots.values().filter_map(Weak::upgrade);
+        slots
+            .filter_map(|slot| {
+                let spec = &held.get(&*slot.name)?.spec;
+                let is_due = spec.is_in_files() && !slot.looked_at.swap(true, Ordering::Relaxed);
+                is_due.then(|| Look {
+                    slot,
+                    spec: spec.clone(),
+                })
+            })
+            .collect()
     }
 
     /// What became of the slots in use: `None` for those with usable content, else why there is none, or why it
@@ -118,6 +156,19 @@ impl Secrets {
         slots
             .map(|slot| (slot.name.to_string(), slot.trouble()))
             .collect()
+    }
+}
+
+impl Look {
+    /// Reads the files; blocks. Returns whether the slot's content has changed.
+    pub(crate) fn take(self) -> bool {
+        self.slot.fill(&self.spec)
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.slot.looked_at.store(false, Ordering::Relaxed);
     }
 }
 
@@ -301,11 +352,27 @@ impl Source {
     fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, String> {
         match self {
             Self::Inline(bytes) => Ok(bytes.clone()),
-            Self::File(path) => std::fs::read(path)
-                .map(Zeroizing::new)
-                .map_err(|error| format!("cannot read {}: {error}", path.display())),
+            Self::File(path) => read_file(path),
         }
     }
+}
+
+/// Reads a file that somebody else has chosen: neither a pipe, which may never end, nor one without bounds.
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let shown = path.display();
+    let failed = |error| format!("cannot read {shown}: {error}");
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(format!("{shown} is no file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = File::open(path).map_err(failed)?;
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(format!("{shown} has more than {MOST_BYTES} bytes"));
+    }
+    Ok(bytes)
 }
 
 /// The bytes of a secret at one moment.

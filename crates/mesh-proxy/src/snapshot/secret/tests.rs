@@ -18,7 +18,7 @@ fn inline(text: &str) -> DataSource {
     }
 }
 
-fn file(path: &std::path::Path) -> DataSource {
+fn file(path: &Path) -> DataSource {
     DataSource {
         specifier: Some(Specifier::Filename(path.display().to_string())),
         ..DataSource::default()
@@ -50,6 +50,12 @@ fn held(message: &pb::Secret) -> BTreeMap<String, Held<SecretSpec>> {
 
 fn leaf(slot: &Slot) -> Vec<u8> {
     slot.certificate().unwrap().cert[0].to_vec()
+}
+
+/// Reads the files of all secrets; whether any has changed.
+fn look(secrets: &Secrets, held: &BTreeMap<String, Held<SecretSpec>>) -> bool {
+    let taken: Vec<bool> = secrets.looks(held).into_iter().map(Look::take).collect();
+    taken.contains(&true)
 }
 
 #[test]
@@ -97,26 +103,65 @@ fn files_are_followed_and_broken_ones_leave_the_last_good_in_place() {
     let secrets = context().secrets;
     let slot = secrets.slot("kubernetes://shop");
     let held = held(&certificate_of(file(&chain_file), file(&key_file)));
-    assert!(!secrets.refresh(&held), "they have not come yet");
+    assert!(!look(&secrets, &held), "they have not come yet");
     assert!(secrets.states()["kubernetes://shop"].is_some());
 
     let (chain, key) = pair("a.com");
     std::fs::write(&chain_file, &chain).unwrap();
     std::fs::write(&key_file, &key).unwrap();
-    assert!(secrets.refresh(&held));
+    assert!(look(&secrets, &held));
     let first = leaf(&slot);
 
     // The certificate is there before its key is.
     let (chain, key) = pair("a.com");
     std::fs::write(&chain_file, &chain).unwrap();
-    assert!(!secrets.refresh(&held));
+    assert!(!look(&secrets, &held));
     assert_eq!(leaf(&slot), first);
     // A link that leads elsewhere is a change as well.
     let elsewhere = directory.path().join("elsewhere");
     std::fs::write(&elsewhere, &key).unwrap();
     std::fs::remove_file(&key_file).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &key_file).unwrap();
-    assert!(secrets.refresh(&held));
+    assert!(look(&secrets, &held));
     assert_ne!(leaf(&slot), first);
     assert_eq!(secrets.states()["kubernetes://shop"], None);
+}
+
+#[test]
+fn what_is_no_file_or_has_no_end_is_not_read() {
+    let (secrets, (chain, _)) = (context().secrets, pair("a.com"));
+    let slot = secrets.slot("kubernetes://shop");
+    let directory = tempfile::tempdir().unwrap();
+    let long = directory.path().join("long");
+    std::fs::write(&long, vec![b' '; (1 << 20) + 1]).unwrap();
+    let cases = [
+        (Path::new("/dev/zero"), "/dev/zero is no file"),
+        (directory.path(), "is no file"),
+        (&long, "has more than 1048576 bytes"),
+    ];
+    for (path, expected) in cases {
+        let held = held(&certificate_of(inline(&chain), file(path)));
+        assert!(!look(&secrets, &held));
+        let state = secrets.states()[slot.name()].clone().unwrap();
+        assert!(state.contains(expected), "{state}");
+    }
+}
+
+#[test]
+fn a_slot_is_looked_at_once_at_a_time_and_never_while_resources_are_applied() {
+    let secrets = context().secrets;
+    let slot = secrets.slot("kubernetes://shop");
+    let directory = tempfile::tempdir().unwrap();
+    let (chain_file, key_file) = (directory.path().join("c"), directory.path().join("k"));
+    let (chain, key) = pair("a.com");
+    std::fs::write(&chain_file, chain).unwrap();
+    std::fs::write(&key_file, key).unwrap();
+    let held = held(&certificate_of(file(&chain_file), file(&key_file)));
+    assert!(!secrets.refresh(&held));
+    assert!(!slot.is_filled());
+    let first = secrets.looks(&held);
+    assert!(secrets.looks(&held).is_empty(), "the first one still looks");
+    drop(first);
+    assert!(look(&secrets, &held));
+    assert!(slot.is_filled());
 }
