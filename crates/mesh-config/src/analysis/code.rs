@@ -139,4 +139,6 @@ codes! {
         "One object is written more than once, and the last one counts", "Remove the others";
     SUBSET_WITHOUT_RULE = "MESH0007" SubsetWithoutRule Warning:
         "A route names a subset of a host that has no DestinationRule; requests for it are answered with 503", "Apply a DestinationRule that defines the subset";
+    NOT_OPENED = "MESH0008" ServerNotOpened Warning:
+        "A gateway does not open a server, since an older one has its port for something else, or its host", "Give it a port or hosts of its own";
 }

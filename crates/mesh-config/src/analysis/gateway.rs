@@ -1,6 +1,6 @@
 //! Gateways: who opens them, with which certificates, and what other Gateways open at the same place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -10,8 +10,9 @@ use super::view::{
     Found, Labels, full_name, in_words, items, labels, listed, selects, spec, spec_each, text,
 };
 use super::workloads::Workload;
-use super::{GATEWAY_CONFLICT, NOT_FOUND, PORT_NOT_OPEN, SAME_CERTIFICATE};
-use crate::model::{Kind, Object};
+use super::{GATEWAY_CONFLICT, NOT_FOUND, NOT_OPENED, PORT_NOT_OPEN, SAME_CERTIFICATE};
+use crate::model::{Gateway, Kind, Object, ObjectKey};
+use crate::servers;
 
 pub(super) fn look(index: &Index<'_>, found: &mut Found<'_>) {
     let selector = labels(spec(found.object, &["selector"]));
@@ -27,7 +28,8 @@ pub(super) fn look(index: &Index<'_>, found: &mut Found<'_>) {
         );
         found.tell(&NOT_FOUND, "spec.selector", message);
     }
-    conflicts(index, &selector, found);
+    let told = conflicts(index, &selector, found);
+    not_opened(index, &told, found);
     same_certificate(index, &selector, found);
 }
 
@@ -93,8 +95,10 @@ fn ports(
     }
 }
 
-/// Other Gateways of the same workload that open the same host on the same port.
-fn conflicts(index: &Index<'_>, selector: &Labels<'_>, found: &mut Found<'_>) {
+/// Other Gateways of the same workload that open the same host on the same port. Returns the servers for which that
+/// is so.
+fn conflicts(index: &Index<'_>, selector: &Labels<'_>, found: &mut Found<'_>) -> BTreeSet<usize> {
+    let mut told = BTreeSet::new();
     for (s, server) in spec_each(found.object, "servers") {
         let Some(port) = server_port(server) else {
             continue;
@@ -120,8 +124,63 @@ fn conflicts(index: &Index<'_>, selector: &Labels<'_>, found: &mut Found<'_>) {
                 listed(&others)
             );
             found.tell(&GATEWAY_CONFLICT, format!("spec.servers[{s}]"), message);
+            told.insert(s);
         }
     }
+    told
+}
+
+/// Servers that older ones stand in the way of, unless that has been told.
+fn not_opened(index: &Index<'_>, told: &BTreeSet<usize>, found: &mut Found<'_>) {
+    let key = found.object.key();
+    for (s, reason) in index.not_opened().get(&key).into_iter().flatten() {
+        if !told.contains(s) {
+            let message = format!("this server is not opened: {reason}");
+            found.tell(&NOT_OPENED, format!("spec.servers[{s}]"), message);
+        }
+    }
+}
+
+/// The servers that no gateway opens because of older ones: by Gateway, with the reason. Gateways meet if they have the
+/// same selector, or if a gateway that is known to run has the labels that both ask for.
+pub(super) fn all_not_opened(index: &Index<'_>) -> HashMap<ObjectKey, BTreeMap<usize, String>> {
+    let all: Vec<(&Object, &Gateway)> = index
+        .config
+        .gateways()
+        .map(|(object, gateway)| (&**object, gateway))
+        .collect();
+    let mut groups: BTreeMap<Labels<'_>, Vec<(&Object, &Gateway)>> = BTreeMap::new();
+    for (object, gateway) in &all {
+        let selector = gateway.selector.iter();
+        let selector = selector.map(|(key, value)| (key.as_str(), value.as_str()));
+        let group = groups.entry(selector.collect()).or_default();
+        group.push((object, gateway));
+    }
+    let at_running = index.options.gateways.iter().map(|running| {
+        let selects = |(key, value): (&String, &String)| running.labels.get(key) == Some(value);
+        let selected = all.iter().copied();
+        selected
+            .filter(|(_, gateway)| gateway.selector.iter().all(selects))
+            .collect()
+    });
+    let mut not_opened: HashMap<ObjectKey, BTreeMap<usize, String>> = HashMap::new();
+    for group in at_running.chain(groups.into_values()) {
+        let merged = servers::merge(group.iter().map(|(_, gateway)| &*gateway.servers));
+        for skipped in merged.skipped {
+            // A server that is itself at fault has been told of when it was read.
+            let Some((gateway, server)) = skipped.by else {
+                continue;
+            };
+            let other = full_name(group[gateway].0);
+            let reason = format!(
+                "{}, which is spec.servers[{server}] of {other}; give it a port or hosts of its own",
+                skipped.reason
+            );
+            let own = not_opened.entry(group[skipped.gateway].0.key());
+            own.or_default().entry(skipped.index).or_insert(reason);
+        }
+    }
+    not_opened
 }
 
 /// Whether both select the same labels, or one selects more and some workload has all of them.

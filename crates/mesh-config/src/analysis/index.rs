@@ -12,7 +12,7 @@ use super::view::{
 };
 use super::workloads::Workloads;
 use crate::config::{Config, resolve_host};
-use crate::model::{Kind, Object, SharedObject};
+use crate::model::{Kind, Object, ObjectKey, SharedObject};
 
 /// The objects, and what is known of them together.
 pub(super) struct Index<'a> {
@@ -25,6 +25,7 @@ pub(super) struct Index<'a> {
     mesh_hosts: OnceCell<MeshHosts<'a>>,
     rules: OnceCell<HashMap<String, Vec<Rule<'a>>>>,
     gateways: OnceCell<Gateways<'a>>,
+    not_opened: OnceCell<HashMap<ObjectKey, BTreeMap<usize, String>>>,
     entries: OnceCell<HashMap<(String, i64), Vec<Entry<'a>>>>,
 }
 
@@ -83,6 +84,7 @@ impl<'a> Index<'a> {
             mesh_hosts: OnceCell::new(),
             rules: OnceCell::new(),
             gateways: OnceCell::new(),
+            not_opened: OnceCell::new(),
             entries: OnceCell::new(),
         }
     }
@@ -142,6 +144,12 @@ impl<'a> Index<'a> {
             let all = declared.chain(lived_in).map(String::as_str);
             all.filter(|name| !name.is_empty()).collect()
         })
+    }
+
+    /// The servers of Gateways that no gateway opens because of older ones, and why.
+    pub(super) fn not_opened(&self) -> &HashMap<ObjectKey, BTreeMap<usize, String>> {
+        self.not_opened
+            .get_or_init(|| super::gateway::all_not_opened(self))
     }
 
     /// Which VirtualServices sidecars follow.

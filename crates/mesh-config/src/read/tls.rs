@@ -1,6 +1,7 @@
 //! TLS settings of gateway servers and of callers.
 
 use super::{Reader, is_set, texts};
+use crate::analysis::NOT_ACTED_ON;
 use crate::model::{CertificateFiles, ClientTls, ServerTls, ServerTlsMode, TlsMode, TlsVersion};
 use crate::yaml::{Cursor, Value, quoted};
 
@@ -54,6 +55,8 @@ impl Reader {
         {
             let message = "SIMPLE checks no client certificates, so there is nothing to revoke; remove caCrl, or use MUTUAL";
             self.report.error(&at, message);
+        } else {
+            self.without_effect(tls, mode);
         }
         let min_version = self.version(tls, "minProtocolVersion");
         let max_version = self.version(tls, "maxProtocolVersion");
@@ -99,6 +102,36 @@ impl Reader {
             min_version,
             max_version,
             cipher_suites: self.cipher_suites(tls),
+        }
+    }
+
+    /// Files for verifying clients where none are verified, or by what a Secret has.
+    fn without_effect(&mut self, tls: &Cursor<'_>, mode: ServerTlsMode) {
+        let verifies = matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+        let by_secret = ["credentialName", "credentialNames", "caCertCredentialName"];
+        let by_secret = by_secret.into_iter().find(|field| is_set(tls, field));
+        let reason = match by_secret {
+            _ if !verifies => {
+                "clients are only verified in the modes MUTUAL and OPTIONAL_MUTUAL".to_owned()
+            }
+            Some(field) => format!(
+                "with {field}, clients are verified by that Secret, or the one of its name with -cacert; put this \
+                 there as"
+            ),
+            None => return,
+        };
+        for (field, key) in [("caCertificates", "ca.crt"), ("caCrl", "ca.crl")] {
+            if let Some(at) = tls.get(field)
+                && is_set(tls, field)
+            {
+                let key = if verifies {
+                    format!(" {key}")
+                } else {
+                    String::new()
+                };
+                let message = format!("{field} has no effect here: {reason}{key}");
+                self.report.tell(&NOT_ACTED_ON, &at, message);
+            }
         }
     }
 

@@ -200,6 +200,64 @@ fn gateways_meet_at_a_host_a_port_and_a_workload() {
 }
 
 #[test]
+fn a_server_that_an_older_one_stands_in_the_way_of_is_named() {
+    let gateway = |name: &str, created: &str, selector: &str, servers: &str| {
+        format!(
+            "---\napiVersion: {NETWORKING}\nkind: Gateway\nmetadata: {{name: {name}, namespace: default, \
+             creationTimestamp: '2024-01-0{created}T00:00:00Z'}}\n\
+             spec: {{selector: {{{selector}}}, servers: [{servers}]}}\n"
+        )
+    };
+    let server = |port: u16, protocol: &str, host: &str, tls: &str| {
+        format!(
+            "{{port: {{number: {port}, name: p-{port}-{protocol}-{host}, protocol: {protocol}}}, hosts: [{host}.com]{tls}}}"
+        )
+    };
+    let (own, pass) = (
+        ", tls: {mode: SIMPLE, credentialName: c}",
+        ", tls: {mode: PASSTHROUGH}",
+    );
+    let istio = "istio: ingressgateway";
+    let text = [
+        gateway("old", "1", istio, &server(80, "HTTP", "a", "")),
+        gateway(
+            "new",
+            "2",
+            istio,
+            &[
+                server(80, "HTTP", "b", ""),
+                server(80, "HTTPS", "c", own),
+                server(443, "HTTPS", "c", own),
+                server(443, "TLS", "c", pass),
+            ]
+            .join(", "),
+        ),
+        // At the gateway that runs they all meet, whatever else they ask for.
+        gateway(
+            "other",
+            "3",
+            "istio: ingressgateway, app: istio-ingressgateway",
+            &server(443, "HTTP", "d", ""),
+        ),
+        gateway(
+            "elsewhere",
+            "4",
+            "istio: egress",
+            &server(80, "TCP", "e", ""),
+        ),
+    ]
+    .concat();
+    assert_eq!(
+        in_files(&text, &["MESH0008"]),
+        [
+            "MESH0008 Gateway default/new spec.servers[1]",
+            "MESH0008 Gateway default/new spec.servers[3]",
+            "MESH0008 Gateway default/other spec.servers[0]",
+        ]
+    );
+}
+
+#[test]
 fn services_of_one_deployment_go_together() {
     let deployment = "spec: {template: {metadata: {labels: {app: a}, annotations: {sidecar.istio.io/inject: 'true'}}, \
                       spec: {securityContext: {runAsUser: 1337}, containers: [{name: a}]}}}";
