@@ -12,7 +12,7 @@ use http::header::HeaderValue;
 use mesh_xds::Workload;
 
 use crate::http::limits;
-use crate::snapshot::{Direction, Filter, Listener, Namesakes, Snapshot};
+use crate::snapshot::{Clients, Direction, Filter, Listener, Namesakes, Snapshot};
 use crate::steps::headers::{MESH_WORKLOAD, address};
 
 /// What is known of a client when its connection begins.
@@ -27,6 +27,8 @@ pub(crate) struct Hello {
     pub(crate) address: SocketAddr,
     /// It speaks TLS with us.
     pub(crate) tls: bool,
+    /// What it had to prove to the user's own authorities, if anything.
+    pub(crate) clients: Option<Arc<Clients>>,
     /// Its certificate, as `x-forwarded-client-cert` tells it, where that is wanted.
     pub(crate) certificate: Option<HeaderValue>,
     /// The SPIFFE id of its verified certificate.

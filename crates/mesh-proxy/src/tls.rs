@@ -17,7 +17,7 @@ use tokio_rustls::{StartHandshake, TlsStream};
 use crate::alpn;
 use crate::certificate;
 use crate::peer::Protocol;
-use crate::snapshot::{ClientCertificate, Filter, FilterChain, Listener};
+use crate::snapshot::{ClientCertificate, Clients, Filter, FilterChain, Listener};
 
 /// The first byte of a TLS connection: a handshake record.
 const HANDSHAKE: u8 = 0x16;
@@ -62,6 +62,8 @@ pub(crate) struct Accepted {
     pub(crate) principal: Option<SpiffeId>,
     /// What it has proven, as the services behind are told.
     pub(crate) certificate: Option<HeaderValue>,
+    /// What it had to prove to the user's own authorities.
+    pub(crate) clients: Option<Arc<Clients>>,
     /// Until when that proof holds.
     pub(crate) proven_until: Option<SystemTime>,
     pub(crate) protocol: Protocol,
@@ -118,6 +120,7 @@ pub(crate) async fn accept(
             caller: None,
             principal: None,
             certificate: None,
+            clients: None,
             proven_until: None,
             protocol: Protocol::Tcp,
         });
@@ -148,6 +151,7 @@ pub(crate) async fn accept(
         // Whoever the user's own authorities vouch for is nobody in the mesh.
         principal: peer_id(session).filter(|_| chain.mesh),
         certificate: forwarded(chain, session),
+        clients: chain.clients.clone(),
         proven_until: peer_not_after(session),
         protocol,
         stream: Stream::Terminated(Box::new(stream.into())),

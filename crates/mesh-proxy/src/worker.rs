@@ -148,6 +148,10 @@ impl Worker {
         if chain.tls.is_some() != hello.tls || !hello.protocol.fits(&chain.filter) {
             return None;
         }
+        // Whoever came in under other terms has not proven what these ask for; it comes again, and proves it.
+        if chain.mesh != hello.principal.is_some() || chain.clients != hello.clients {
+            return None;
+        }
         let filter = chain.filter.clone();
         let (candidates, unknown) = match (&hello.principal, listener.direction) {
             (Some(principal), Direction::Inbound) => (

@@ -35,6 +35,7 @@ fn peer_at(filter: Filter, protocol: Protocol, edge: bool, principal: Option<&st
         caller: None,
         address: ([127, 0, 0, 1], 1).into(),
         tls: false,
+        clients: None,
         principal: principal.map(Arc::from),
         proven_until: None,
         protocol,

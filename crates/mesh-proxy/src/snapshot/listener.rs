@@ -22,8 +22,8 @@ use super::manager::{self, Manager, Routes};
 use super::secret::Slot;
 use super::transport::{self, Configurations, Downstream};
 use super::{
-    Direction, Filter, FilterChain, FilterChains, Http, Listener, PeerDirectory, Router, TcpProxy,
-    tcp_proxy,
+    Clients, Direction, Filter, FilterChain, FilterChains, Http, Listener, PeerDirectory, Router,
+    TcpProxy, tcp_proxy,
 };
 
 /// A listener that is valid by itself, without its routes and sockets.
@@ -49,6 +49,7 @@ struct ChainSpec {
     server_names: Vec<String>,
     tls: Option<Arc<rustls::ServerConfig>>,
     mesh: bool,
+    clients: Option<Arc<Clients>>,
     passes_tls: bool,
     filter: FilterSpec,
 }
@@ -242,6 +243,7 @@ pub(super) fn build(
         let built = Arc::new(FilterChain {
             tls: chain.tls.clone(),
             mesh: chain.mesh,
+            clients: chain.clients.clone(),
             passes_tls: chain.passes_tls,
             filter,
         });
@@ -291,6 +293,7 @@ impl Reader<'_> {
         let place = at.field("transport_socket");
         let terms = transport::downstream(&place, transport_socket.as_ref(), identity)?;
         let before = self.previous.map(|listener| &listener.tls);
+        let mut clients = None;
         let (tls, mesh) = match terms {
             None => (None, false),
             Some(Downstream::Mesh(terms)) => (Some(self.tls.server(before, identity, terms)), true),
@@ -298,6 +301,7 @@ impl Reader<'_> {
                 let secrets = &self.context.secrets;
                 let slots = terms.secrets().map(|name| secrets.slot(name));
                 self.secrets.extend(slots);
+                clients = terms.clients().cloned();
                 (Some(terms.config(secrets)), false)
             }
         };
@@ -363,6 +367,7 @@ impl Reader<'_> {
             server_names: names,
             tls,
             mesh,
+            clients,
             passes_tls,
             filter,
         });

@@ -35,6 +35,7 @@ pub use hash::{HashCookie, HashPolicy, Hashed};
 pub use peers::{Namesakes, PeerDirectory};
 pub use policy::{Abort, Backoff, Conditions, Fault, Mirror, Retry, Share, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
+pub use terminate::Clients;
 #[cfg(test)]
 pub(crate) use tier::for_tests as tiers_for_tests;
 pub use tier::{Place, Tier};
@@ -140,6 +141,8 @@ pub struct FilterChain {
     /// The clients are proxies of the mesh, verified by its roots; with any other certificate they are
     /// strangers all the same.
     pub mesh: bool,
+    /// What clients have to prove to the user's own authorities, if anything.
+    pub clients: Option<Arc<Clients>>,
     /// The connections begin with TLS that somebody behind terminates.
     pub passes_tls: bool,
     /// What is spoken.
@@ -153,6 +156,7 @@ impl FilterChain {
         Self {
             tls: None,
             mesh: false,
+            clients: None,
             passes_tls: false,
             filter,
         }

@@ -35,22 +35,22 @@ use crate::certificate::{Facts, Name};
 #[derive(Debug)]
 pub(super) struct Terms {
     certificates: Vec<String>,
-    clients: Option<Clients>,
+    clients: Option<Arc<Clients>>,
     versions: Vec<&'static SupportedProtocolVersion>,
     suites: Vec<SupportedCipherSuite>,
     alpn: Vec<Vec<u8>>,
 }
 
-/// Which clients are let in.
-#[derive(Debug)]
-struct Clients {
+/// What clients have to prove to the user's own authorities.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Clients {
     authorities: String,
     required: bool,
     constraints: Constraints,
 }
 
 /// What a client's certificate must have besides an authority; empty for anything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Constraints {
     names: BTreeSet<Name>,
     /// SHA-256 of public keys.
@@ -89,7 +89,7 @@ pub(super) fn read(
     }
     Ok(Terms {
         certificates: secrets.iter().map(|secret| secret.name.clone()).collect(),
-        clients,
+        clients: clients.map(Arc::new),
         versions,
         suites,
         alpn: alpn_protocols
@@ -288,6 +288,11 @@ impl Terms {
             .iter()
             .chain(authorities)
             .map(String::as_str)
+    }
+
+    /// What clients have to prove, if anything.
+    pub(super) fn clients(&self) -> Option<&Arc<Clients>> {
+        self.clients.as_ref()
     }
 
     /// A server that keeps these terms.

@@ -217,6 +217,7 @@ impl Setup {
             Some((names, config)) => {
                 let chain = Arc::new(FilterChain {
                     mesh: true,
+                    clients: None,
                     passes_tls: false,
                     tls: Some(config),
                     filter,

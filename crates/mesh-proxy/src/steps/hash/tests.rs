@@ -10,6 +10,7 @@ fn client() -> Hello {
         caller: None,
         address: ([192, 0, 2, 7], 4711).into(),
         tls: false,
+        clients: None,
         certificate: None,
         principal: None,
         proven_until: None,

@@ -56,6 +56,7 @@ fn peer(listener: &Arc<Listener>, server_name: Option<&str>) -> Peer {
         address: ([10, 0, 0, 7], 1).into(),
         // Between proxies, whatever the client has spoken.
         tls: true,
+        clients: None,
         principal: None,
         caller: None,
         proven_until: None,
