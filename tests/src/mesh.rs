@@ -180,7 +180,7 @@ pub struct Mesh {
     // The proxies' connections end before what they are connected to.
     _processes: Vec<Started>,
     // Removed last.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A proxy of a mesh.
@@ -253,7 +253,7 @@ impl Mesh {
             proxies: BTreeMap::new(),
             apps: BTreeMap::new(),
             _processes: Vec::new(),
-            _directory: directory,
+            directory,
         };
         let groups: String = plan.workloads.iter().map(Workload::group).collect();
         if !groups.is_empty() {
@@ -348,6 +348,24 @@ impl Mesh {
     #[must_use]
     pub fn proxy(&self, name: &str) -> &Proxy {
         &self.proxies[name]
+    }
+
+    /// The certificate chain and the key by which a workload's agent is known in the mesh, both PEM.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such workload.
+    #[must_use]
+    pub fn identity(&self, workload: &str) -> (String, String) {
+        let file = self
+            .directory
+            .path()
+            .join(workload)
+            .join("identity/identity.json");
+        let text = std::fs::read_to_string(file).expect("an agent keeps its identity");
+        let kept: Value = serde_json::from_str(&text).expect("it is JSON");
+        let part = |name: &str| kept[name].as_str().expect("it is PEM").to_owned();
+        (part("chain"), part("key"))
     }
 
     /// A workload's app.

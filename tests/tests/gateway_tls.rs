@@ -1,98 +1,18 @@
 //! Promise: a Gateway's TLS is what its servers say: certificates by server name, from Secrets and from files, for
 //! any client or for those with a certificate; a renewed certificate is shown at once, and nobody is cut off.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+#[path = "gateway_tls/modes.rs"]
+mod modes;
+#[path = "gateway_tls/papers.rs"]
+mod papers;
+
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use mesh_tests::{Mesh, Workload, eventually, tool};
 
-/// Certificates that the test makes with openssl.
-struct Papers(tempfile::TempDir);
-
-impl Papers {
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    /// Makes `NAME.crt` and `NAME.key`: an authority, or what one has signed for a host.
-    async fn issue(&self, name: &str, host: &str, by: Option<&str>) {
-        let (certificate, key) = (
-            self.text(&format!("{name}.crt")),
-            self.text(&format!("{name}.key")),
-        );
-        let (subject, names) = (
-            format!("/O=Shop/CN={host}"),
-            format!("subjectAltName=DNS:{host}"),
-        );
-        let mut arguments = vec![
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-            "-subj",
-            &subject,
-            "-addext",
-            &names,
-        ];
-        let authority = by.map(|by| {
-            (
-                self.text(&format!("{by}.crt")),
-                self.text(&format!("{by}.key")),
-            )
-        });
-        if let Some((certificate, key)) = &authority {
-            arguments.extend([
-                "-CA",
-                certificate,
-                "-CAkey",
-                key,
-                "-addext",
-                "basicConstraints=critical,CA:FALSE",
-            ]);
-        }
-        tool::run("openssl", &arguments)
-            .await
-            .expect("openssl makes a certificate");
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).expect("the paper was made")
-    }
-
-    /// YAML of a Secret of the gateway with this certificate, and the authority of clients.
-    fn secret(&self, name: &str, certificate: &str) -> String {
-        let mut yaml = format!(
-            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: istio-system}}\nstringData:\n"
-        );
-        let parts = [
-            ("tls.crt", format!("{certificate}.crt")),
-            ("tls.key", format!("{certificate}.key")),
-            ("ca.crt", "ca.crt".to_owned()),
-        ];
-        for (key, file) in parts {
-            _ = writeln!(yaml, "  {key}: |");
-            for line in self.read(&file).lines() {
-                _ = writeln!(yaml, "    {line}");
-            }
-        }
-        yaml
-    }
-}
+use papers::Papers;
 
 const RULES: &str = "
 ---
@@ -155,7 +75,7 @@ async fn shown(mesh: &Mesh, host: &str, papers: &Papers, certificate: &str) -> a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_terminates_tls_as_its_servers_say() {
-    let papers = Papers(tempfile::tempdir().unwrap());
+    let papers = Papers::new();
     for (name, host) in [
         ("a", "a.example.com"),
         ("a2", "a.example.com"),
@@ -175,7 +95,7 @@ async fn a_gateway_terminates_tls_as_its_servers_say() {
         .gateway_port(8443)
         .start()
         .await;
-    let directory = papers.0.path().display().to_string();
+    let directory = papers.text("");
     let rules = papers.secret("a", "a")
         + &papers.secret("mutual", "mutual")
         + &RULES.replace("DIR", &directory);
