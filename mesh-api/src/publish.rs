@@ -51,7 +51,7 @@ impl Publisher {
         mesh: Option<watch::Receiver<MeshConfig>>,
         metrics: Metrics,
     ) -> Self {
-        let first = build(&store, &registry, &settings, mesh.as_ref(), &metrics);
+        let first = build(&store, &registry, &settings, mesh.as_ref(), &metrics, None);
         Self {
             store,
             registry,
@@ -103,7 +103,9 @@ impl Publisher {
             metrics,
             ..
         } = self;
-        let next = build(store, registry, settings, mesh.as_ref(), metrics);
+        let last = Arc::clone(&self.published.borrow());
+        let last = Some(&last.model);
+        let next = build(store, registry, settings, mesh.as_ref(), metrics, last);
         self.published.send_replace(Arc::new(next));
     }
 }
@@ -118,12 +120,14 @@ async fn changed(mesh: Option<&mut watch::Receiver<MeshConfig>>) {
     std::future::pending::<()>().await;
 }
 
+/// What has not changed is taken from the last model.
 fn build(
     store: &Store,
     registry: &Registry,
     settings: &Settings,
     file: Option<&watch::Receiver<MeshConfig>>,
     metrics: &Metrics,
+    last: Option<&Model>,
 ) -> Published {
     let view = store.view();
     let config = view.config.clone();
@@ -141,7 +145,10 @@ fn build(
         settings.mesh = mesh;
     }
     let timer = metrics.compile_duration.start_timer();
-    let model = Model::build(&config, &instances, &settings);
+    let model = match last {
+        Some(last) => last.next(&config, &instances, &settings),
+        None => Model::build(&config, &instances, &settings),
+    };
     timer.observe_duration();
     Published {
         revision: view.revision,
