@@ -56,19 +56,6 @@ pub async fn tls_name_by(
     for certificate in trusted {
         roots.add(certificate)?;
     }
-    tls_name_by(address, host, roots).await
-}
-
-/// As [`tls_name`], for certificates of these authorities.
-///
-/// # Errors
-///
-/// When none answers, or shows another certificate.
-pub async fn tls_name_by(
-    address: SocketAddr,
-    host: &str,
-    roots: RootCertStore,
-) -> anyhow::Result<String> {
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
