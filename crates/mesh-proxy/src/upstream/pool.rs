@@ -152,6 +152,7 @@ impl Pool {
         });
     }
 
+    /// `in_use` is how many other requests have a connection or are about to.
     fn find(
         &mut self,
         cluster: &Cluster,
@@ -171,7 +172,7 @@ impl Pool {
             };
         }
         // As in Envoy, an endpoint without any connection may have one in any case.
-        let has_one = in_use > 1 || self.len() > 0;
+        let has_one = in_use > 0 || self.len() > 0;
         let permit = || match breaker::permit(cluster, Resource::Connection) {
             Ok(permit) => Some(permit),
             Err(_) if has_one => None,
@@ -402,7 +403,9 @@ pub(super) async fn checkout(
     let queued = Queued::new(&lane.queued);
     loop {
         let freed = lane.freed.notified();
-        let in_use = endpoint.state.load(worker.id);
+        // Those that wait here have no connection that could become free.
+        let without = queued.others() + 1;
+        let in_use = endpoint.state.load(worker.id).saturating_sub(without);
         let found = endpoint
             .state
             .pool(worker.id)
@@ -522,6 +525,11 @@ impl<'l> Queued<'l> {
             count,
             counted: Cell::new(false),
         }
+    }
+
+    /// How many more wait.
+    fn others(&self) -> u32 {
+        self.count.load(Relaxed) - u32::from(self.counted.get())
     }
 
     fn begin(&self) {

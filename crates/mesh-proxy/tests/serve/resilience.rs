@@ -9,6 +9,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use mesh_proxy::snapshot::{Action, Conditions, Endpoint, Forward, Retry, Split, Timeout};
+use mesh_proxy::upstream::breaker::Limits;
+use tokio::sync::Semaphore;
 
 use crate::app::{App, AppBody, full};
 use crate::client::{Client, body, nothing};
@@ -101,6 +103,57 @@ async fn the_time_begins_with_the_end_of_the_request() {
     let request = Request::post("/").header("host", "web");
     let request = request.body(StreamBody::new(slow).boxed());
     assert_eq!(client.ask(request.expect("a request")).await.text(), "...");
+    proxy.finish().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_gets_one_when_the_last_one_here_has_closed() {
+    // It keeps the only connection that the cluster may have; the other endpoint has its first one in any case.
+    let busy = silent().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = gate.clone();
+    let app = App::start(move |_| {
+        let gate = gate.clone();
+        async move {
+            gate.acquire().await.expect("it stays").forget();
+            let mut response = Response::new(full("served"));
+            let close = http::HeaderValue::from_static("close");
+            response.headers_mut().insert("connection", close);
+            response
+        }
+    })
+    .await;
+    let endpoints = vec![endpoint(busy.address, "v1"), endpoint(app.address, "v2")];
+    let mut setup = setup(endpoints.clone(), |_| {});
+    setup.clusters[0].limits = Some(Limits {
+        connections: 1,
+        ..Limits::NONE
+    });
+    let proxy = Proxy::start(setup);
+    let mut asked = Vec::new();
+    for turn in 0..6 {
+        let mut client = Client::http1(proxy.address).await;
+        asked.push(tokio::spawn(async move { client.get("/").await }));
+        soon(async {
+            while endpoints[turn % 2].state.active() as usize <= turn / 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    // Both are connected before anybody closes.
+    soon(async {
+        while busy.requests() + app.requests() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    opened.add_permits(3);
+    for turn in [1, 3, 5] {
+        let answer = soon(&mut asked[turn]).await.expect("it ends");
+        assert_eq!(answer.text(), "served");
+    }
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
     proxy.finish().await;
 }
 
