@@ -1,11 +1,12 @@
 //! How long a request may take: Envoy's route timeout, and gRPC's own.
 //!
-//! The time begins when all of the request has come, so that a slow client costs the service nothing.
+//! The time begins when all of the request has come, so that a slow client costs the service nothing. Until its body
+//! is asked for, nobody waits for the client: the time to a connection counts.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -17,7 +18,7 @@ use crate::upstream::Meter;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// Ends a while after the request has come to its end.
+/// Ends a while after the request has come to its end, or if its body has not been asked for in that while.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     time: Duration,
@@ -41,16 +42,20 @@ impl Future for Deadline {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if let Some(sleep) = &mut this.sleep {
-            return sleep.as_mut().poll(cx);
-        }
         if let Some(request) = &this.request {
-            ready!(request.poll_ended(cx));
+            let ended = request.poll_ended(cx).is_ready();
+            if ended || request.is_asked_for() {
+                // What the way to a connection took was another time.
+                this.sleep = None;
+            }
+            if ended {
+                this.request = None;
+            } else if request.is_asked_for() {
+                return Poll::Pending;
+            }
         }
-        let mut timer = Box::pin(sleep(this.time));
-        let polled = timer.as_mut().poll(cx);
-        this.sleep = Some(timer);
-        polled
+        let timer = || Box::pin(sleep(this.time));
+        this.sleep.get_or_insert_with(timer).as_mut().poll(cx)
     }
 }
 

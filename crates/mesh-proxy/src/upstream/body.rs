@@ -19,6 +19,7 @@ use crate::peer::Progress;
 pub(crate) struct Meter {
     bytes: AtomicU64,
     broken: AtomicBool,
+    asked_for: AtomicBool,
     ended: AtomicBool,
     /// Who waits for its end.
     waiting: AtomicWaker,
@@ -42,6 +43,11 @@ impl Meter {
     /// Did it end in an error instead of its end?
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
+    }
+
+    /// Has anybody asked the client for it?
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.asked_for.load(Relaxed)
     }
 
     /// Has all of it come? One task is woken when it has.
@@ -104,6 +110,9 @@ impl Inflow {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.meter.is_asked_for() {
+            self.meter.asked_for.store(true, Relaxed);
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Some(progress) = &self.meter.progress {
             progress.read(polled.is_ready());

@@ -74,7 +74,8 @@ pub(crate) struct Failed {
     pub(crate) fail: Fail,
 }
 
-/// Sends; the lease belongs to the response until its end. The deadline is for the response's head.
+/// Sends; the lease belongs to the response until its end. The deadline is for the way to a connection and the
+/// response's head.
 pub(crate) async fn send(
     call: Call<'_>,
     mut request: Request<Outgoing>,
@@ -86,9 +87,11 @@ pub(crate) async fn send(
         Err(overflow) => return Err(overflowed(&overflow)),
     };
     loop {
-        let mut lease = match checkout(call.worker, call.cluster, call.endpoint).await {
-            Ok(lease) => lease,
-            Err(error) => match &*error {
+        let checkout = checkout(call.worker, call.cluster, call.endpoint);
+        let mut lease = match in_time(&mut deadline, checkout).await {
+            None => return Err(late(Some(request), call.endpoint)),
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => match &*error {
                 ConnectError::Overflow(overflow) => return Err(overflowed(overflow)),
                 error => return Err(unsent(request, error.to_string())),
             },
@@ -108,16 +111,10 @@ pub(crate) async fn send(
         };
         let meter = request.body().meter();
         let response = try_send(&mut lease, request);
-        let response = match &mut deadline {
-            None => response.await,
-            Some(deadline) => tokio::select! {
-                response = response => response,
-                () = deadline => return Err(late(kept, call.endpoint)),
-            },
-        };
-        let mut error = match response {
-            Ok(response) => return Ok((response, lease, kept)),
-            Err(error) => error,
+        let mut error = match in_time(&mut deadline, response).await {
+            None => return Err(late(kept, call.endpoint)),
+            Some(Ok(response)) => return Ok((response, lease, kept)),
+            Some(Err(error)) => error,
         };
         if let Some(unsent_request) = error.take_message() {
             request = unsent_request;
@@ -136,6 +133,17 @@ pub(crate) async fn send(
             request: kept,
             fail,
         }));
+    }
+}
+
+/// What comes of it before the deadline.
+async fn in_time<T>(deadline: &mut Option<Deadline>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(work.await),
+        Some(deadline) => tokio::select! {
+            made = work => Some(made),
+            () = deadline => None,
+        },
     }
 }
 

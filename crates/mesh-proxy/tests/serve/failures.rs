@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::App;
 use crate::client::{Answer, Client, body, nothing};
-use crate::mesh::{Proxy, Setup, cluster, endpoint, forward, nobody, route, soon};
+use crate::mesh::{Proxy, Setup, cluster, endpoint, forward, nobody, route, soon, unanswered};
 use mesh_proxy::snapshot::Action;
 
 async fn fails(setup: Setup, status: u16, flag: &str) -> Answer {
@@ -276,20 +276,7 @@ async fn a_client_that_leaves_during_the_response_is_counted_with_its_status() {
 
 #[tokio::test]
 async fn a_connect_takes_no_longer_than_its_cluster_allows() {
-    // A full backlog does not answer: bind without accepting, and fill it.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-    socket.bind(&any.into()).expect("a free port");
-    socket.listen(0).expect("it listens");
-    let address = socket
-        .local_addr()
-        .expect("bound")
-        .as_socket()
-        .expect("IPv4");
-    let _first = tokio::net::TcpStream::connect(address)
-        .await
-        .expect("the one place");
+    let (address, _socket, _first) = unanswered().await;
     let slow = mesh_proxy::snapshot::Cluster {
         connect_timeout: Duration::from_millis(200),
         ..cluster("outbound|80||web", vec![endpoint(address, "v1")])

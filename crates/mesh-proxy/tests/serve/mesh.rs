@@ -342,6 +342,20 @@ pub(crate) fn mesh_endpoint(
     })
 }
 
+/// An address that does not answer who connects, as long as the two others live: a backlog without acceptor that
+/// is full.
+pub(crate) async fn unanswered() -> (SocketAddr, Socket, tokio::net::TcpStream) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).expect("a free port");
+    socket.listen(0).expect("it listens");
+    let address = socket.local_addr().expect("bound");
+    let address = address.as_socket().expect("IPv4");
+    let first = tokio::net::TcpStream::connect(address);
+    (address, socket, first.await.expect("the one place"))
+}
+
 /// An address where nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::{App, AppBody, full};
 use crate::client::{Client, body, nothing};
-use crate::mesh::{Proxy, Setup, cluster, endpoint, route, soon};
+use crate::mesh::{Proxy, Setup, cluster, endpoint, route, soon, unanswered};
 
 const SHORT: Duration = Duration::from_millis(60);
 /// Longer than anything that is waited for here.
@@ -103,6 +103,43 @@ async fn the_time_begins_with_the_end_of_the_request() {
     let request = Request::post("/").header("host", "web");
     let request = request.body(StreamBody::new(slow).boxed());
     assert_eq!(client.ask(request.expect("a request")).await.text(), "...");
+    proxy.finish().await;
+}
+
+#[tokio::test]
+async fn the_time_to_a_connection_counts_as_long_as_no_body_is_asked_for() {
+    let (address, _socket, _first) = unanswered().await;
+    let mut setup = setup(vec![endpoint(address, "v1")], |forward| {
+        forward.timeout = within(SHORT);
+    });
+    setup.clusters[0].connect_timeout = LONG;
+    let proxy = Proxy::start(setup);
+    let mut client = Client::http1(proxy.address).await;
+    let answer = client.ask(post("hello")).await;
+    assert_eq!(
+        (answer.status, answer.header("x-mesh-error")),
+        (StatusCode::GATEWAY_TIMEOUT, "UT")
+    );
+    proxy.finish().await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_try_is_for_its_connection_too() {
+    let (address, _socket, _first) = unanswered().await;
+    let app = App::named("alive").await;
+    let endpoints = vec![endpoint(address, "v1"), endpoint(app.address, "v2")];
+    let mut setup = setup(endpoints, |forward| {
+        forward.retry = Retry {
+            per_try_timeout: Some(SHORT),
+            ..on(Conditions::SERVER_ERRORS)
+        };
+    });
+    setup.clusters[0].connect_timeout = LONG;
+    let proxy = Proxy::start(setup);
+    let mut client = Client::http1(proxy.address).await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(post("hello")).await.text(), "alive");
+    }
     proxy.finish().await;
 }
 
