@@ -8,6 +8,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::upstream::outlier::Outcome;
+
 /// Envoy's response flags, as far as this proxy raises them; in the order in which several are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Flag {
@@ -268,15 +270,16 @@ impl Fail {
         self
     }
 
-    /// Is it the endpoint that failed, or the way to it?
-    pub(crate) fn is_endpoints(&self) -> bool {
-        [
-            Flag::ConnectFailure,
-            Flag::UpstreamClosed,
-            Flag::BadResponse,
-        ]
-        .into_iter()
-        .any(|flag| self.flags.contains(flag))
+    /// What it says of the endpoint, if it is the endpoint that failed, or the way to it.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        let is = |flag| self.flags.contains(flag);
+        if is(Flag::Timeout) {
+            Some(Outcome::Late)
+        } else if is(Flag::ConnectFailure) || is(Flag::UpstreamClosed) || is(Flag::BadResponse) {
+            Some(Outcome::Unreachable)
+        } else {
+            None
+        }
     }
 
     /// The last of several attempts failed.

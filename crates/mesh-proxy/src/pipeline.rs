@@ -140,7 +140,12 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         Some(mut deadline) => {
             let response = tokio::select! {
                 response = attempts => response?,
-                () = &mut deadline => return Err(Fail::timeout()),
+                () = &mut deadline => {
+                    if let (_, Some(endpoint)) = x.upstream() {
+                        outlier::record(cluster, endpoint, Outcome::Late);
+                    }
+                    return Err(Fail::timeout());
+                }
             };
             x.must_end_by(deadline);
             response
@@ -221,8 +226,8 @@ async fn attempts(
                 kept
             }
             Err(failed) => {
-                if failed.fail.is_endpoints() {
-                    outlier::record(cluster, endpoint, Outcome::Unreachable);
+                if let Some(outcome) = failed.fail.outcome() {
+                    outlier::record(cluster, endpoint, outcome);
                 }
                 if !retry::after_failure(policy, failed.kind) {
                     return Err(failed.fail);

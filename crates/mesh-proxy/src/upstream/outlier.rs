@@ -64,6 +64,8 @@ pub(crate) enum Outcome {
     Connected,
     /// No connection came about, or it broke before the answer.
     Unreachable,
+    /// There was no answer in time.
+    Late,
 }
 
 impl Health {
@@ -142,8 +144,11 @@ pub(crate) fn record(cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome) {
             false
         }
         (Outcome::Connected, false) => health.answered(200, terms),
-        (Outcome::Unreachable, true) => reached(&health.local, terms.consecutive_local),
+        (Outcome::Unreachable | Outcome::Late, true) => {
+            reached(&health.local, terms.consecutive_local)
+        }
         (Outcome::Unreachable, false) => health.answered(503, terms),
+        (Outcome::Late, false) => health.answered(504, terms),
     };
     if is_bad && !health.is_ejected() {
         eject(cluster, terms, endpoint);

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use mesh_proxy::snapshot::{Action, Conditions, Endpoint, Forward, Retry, Split, Timeout};
 use mesh_proxy::upstream::breaker::Limits;
+use mesh_proxy::upstream::outlier::Terms;
 use tokio::sync::Semaphore;
 
 use crate::app::{App, AppBody, full};
@@ -317,6 +318,37 @@ async fn a_body_that_is_too_long_to_keep_is_sent_once() {
     assert_eq!(streamed.body.len(), long.len());
     assert_eq!(app.requests(), 2);
     proxy.finish().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_in_time_is_left_alone() {
+    for per_try in [false, true] {
+        let app = silent().await;
+        let silent = endpoint(app.address, "v1");
+        let mut setup = setup(vec![silent.clone()], |forward| {
+            if per_try {
+                forward.retry.per_try_timeout = Some(SHORT);
+            } else {
+                forward.timeout = within(SHORT);
+            }
+        });
+        setup.clusters[0].outlier = Some(Terms {
+            consecutive_5xx: 0,
+            consecutive_gateway: 1,
+            consecutive_local: 0,
+            split_local: false,
+            interval: LONG,
+            base: LONG,
+            longest: LONG,
+            most_percent: 100,
+            always_one: true,
+        });
+        let proxy = Proxy::start(setup);
+        let answer = Client::http1(proxy.address).await.get("/").await;
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        assert!(silent.health.is_ejected(), "{per_try}");
+        proxy.finish().await;
+    }
 }
 
 #[tokio::test]
