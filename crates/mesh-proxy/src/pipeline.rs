@@ -104,8 +104,7 @@ async fn handle(x: &mut Exchange, request: Request<Incoming>) -> Result<Reply, F
         None => cluster,
         Some(dynamic) => {
             let host = authority.to_str().unwrap_or_default();
-            let port = at.listener.address.port();
-            asked_for = dynamic.cluster(cluster, x.worker.id, host, port)?;
+            asked_for = dynamic.cluster(cluster, x.worker.id, host, &at.listener)?;
             &asked_for
         }
     };

@@ -615,6 +615,8 @@ pub struct Connections {
     pub streams: u32,
     /// TCP keep-alive, if it is not to be as usual.
     pub keepalive: Option<Keepalive>,
+    /// None leads to this machine itself: strangers say where.
+    pub abroad: bool,
 }
 
 /// TCP keep-alive; `None` is the system's default.

@@ -48,6 +48,10 @@ pub(crate) enum ConnectError {
         address: Arc<str>,
         source: io::Error,
     },
+    #[error(
+        "{address} is this machine itself, which no stranger is led to by a name; give the host a ServiceEntry of its own with its endpoints"
+    )]
+    Here { address: Arc<str> },
     #[error(transparent)]
     Overflow(#[from] Overflow),
     #[error("no HTTP with {address}: {source}; check which protocol its port speaks")]
@@ -167,7 +171,7 @@ async fn open(
         (Purpose::Http, Some(_)) => Watch::Proxy,
         (Purpose::Http, None) => Watch::Endpoint,
     };
-    let stream = tcp(address, watch).await?;
+    let stream = tcp(address, watch, cluster.connections.abroad).await?;
     if let Some(keepalive) = &cluster.connections.keepalive {
         let probing = Socket::probe(&stream, keepalive);
         probing.map_err(|source| ConnectError::Connect {
@@ -196,7 +200,7 @@ async fn open(
     Ok((Socket::Tls(Box::new(stream)), origin))
 }
 
-async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError> {
+async fn tcp(address: &Arc<str>, watch: Watch, abroad: bool) -> Result<TcpStream, ConnectError> {
     let failed = |source| ConnectError::Connect {
         address: address.clone(),
         source,
@@ -218,8 +222,18 @@ async fn tcp(address: &Arc<str>, watch: Watch) -> Result<TcpStream, ConnectError
     };
     // A free port in the range that clients' own ports come from can be its own client: TCP then connects
     // the socket to itself, and nobody would ever answer.
-    if stream.local_addr().map_err(failed)? == stream.peer_addr().map_err(failed)? {
+    let (here, there) = (
+        stream.local_addr().map_err(failed)?,
+        stream.peer_addr().map_err(failed)?,
+    );
+    if here == there {
         return Err(failed(io::ErrorKind::ConnectionRefused.into()));
+    }
+    // Between two addresses of one machine the system takes the same one for both ends, or loopback.
+    if abroad && (here.ip() == there.ip() || there.ip().to_canonical().is_loopback()) {
+        return Err(ConnectError::Here {
+            address: address.clone(),
+        });
     }
     Socket::tune(&stream, watch).map_err(failed)?;
     Ok(stream)
@@ -285,5 +299,33 @@ async fn http(address: &Arc<str>, socket: Socket, http2: bool) -> Result<Sender,
             }
         });
         Ok(Sender::Http1(sender))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_strangers_name_does_not_lead_to_this_machine() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let socket = socket.expect("a free port");
+        let port = socket.local_addr().expect("it is bound").port();
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "127.0.0.2",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+        ] {
+            let address: Arc<str> = format!("{host}:{port}").into();
+            assert!(
+                tcp(&address, Watch::Endpoint, true).await.is_err(),
+                "{host}"
+            );
+        }
+        let address: Arc<str> = format!("localhost:{port}").into();
+        let here = tcp(&address, Watch::Endpoint, false).await;
+        assert!(here.is_ok(), "{here:?}");
     }
 }

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 
 use super::EndpointState;
 use crate::fail::{Fail, Flag};
-use crate::snapshot::{Cluster, Endpoint, UpstreamTls};
+use crate::snapshot::{Cluster, Endpoint, Listener, UpstreamTls};
 
 /// What a host that names no port is asked at.
 const HTTP_PORT: u16 = 80;
@@ -50,19 +50,21 @@ impl Dynamic {
     }
 
     /// The cluster for the host of a request; `cluster` is the one that says how such hosts are spoken to, and
-    /// `listener` is the port at which the request came in: a request to it would come back for ever.
+    /// `listener` is where the request came in: a request to its port would come back for ever. The names of
+    /// strangers do not lead to this machine, whatever they resolve to: not back to this proxy, and not to what
+    /// listens on loopback because it asks nobody who they are.
     pub(crate) fn cluster(
         &self,
         cluster: &Cluster,
         worker: usize,
         authority: &str,
-        listener: u16,
+        listener: &Listener,
     ) -> Result<Arc<Cluster>, Fail> {
         let port = match self.tls {
             Some(_) => HTTPS_PORT,
             None => HTTP_PORT,
         };
-        let address = address(authority, port, listener)?;
+        let address = address(authority, port, listener.address.port())?;
         let mut hosts = self.hosts(worker);
         hosts.requests += 1;
         let request = hosts.requests;
@@ -76,7 +78,9 @@ impl Dynamic {
                 hosts.clusters.remove(&oldest);
             }
         }
-        let made = Arc::new(self.with_endpoint(cluster, Arc::clone(&address)));
+        let mut made = self.with_endpoint(cluster, Arc::clone(&address));
+        made.connections.abroad = listener.edge;
+        let made = Arc::new(made);
         hosts.clusters.insert(address, (Arc::clone(&made), request));
         Ok(made)
     }
