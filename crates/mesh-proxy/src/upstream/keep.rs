@@ -15,6 +15,9 @@ use super::tap::Tapped;
 /// Envoy's default for what a connection buffers, and so for a body that can be sent again.
 const LIMIT: u64 = 1024 * 1024;
 
+/// In so many pieces at most: who sends byte by byte must not fill the memory with what belongs to each.
+const PIECES: usize = 16 * 1024;
+
 /// One try's way through a body that is kept.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -153,7 +156,7 @@ impl Store {
     /// Keeps a piece, unless that is too much; says whether it is kept.
     fn keep(&mut self, data: &Bytes) -> bool {
         self.bytes += data.len() as u64;
-        if self.lost || self.bytes > LIMIT {
+        if self.lost || self.bytes > LIMIT || self.pieces.len() >= PIECES {
             // The try that reads has had all of it.
             self.lost = true;
             self.pieces = Vec::new();

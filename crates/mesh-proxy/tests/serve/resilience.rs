@@ -321,6 +321,23 @@ async fn a_body_that_is_too_long_to_keep_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_body_in_too_many_pieces_to_keep_is_sent_once() {
+    let app = third_time_lucky().await;
+    let proxy = Proxy::start(setup(vec![endpoint(app.address, "v1")], |forward| {
+        forward.count_attempts = true;
+        forward.retry = on(Conditions::SERVER_ERRORS);
+    }));
+    let mut client = Client::http1(proxy.address).await;
+    let pieces = (0..20_000).map(|_| Ok(Frame::data(Bytes::from_static(b"."))));
+    let crumbs = Request::post("/").header("host", "web");
+    let crumbs = crumbs.body(StreamBody::new(futures_util::stream::iter(pieces)).boxed());
+    let answer = client.ask(crumbs.expect("a request")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((answer.body.len(), app.requests()), (20_000, 1));
+    proxy.finish().await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_does_not_answer_in_time_is_left_alone() {
     for per_try in [false, true] {
         let app = silent().await;
