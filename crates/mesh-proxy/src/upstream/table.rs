@@ -30,7 +30,7 @@ pub enum Spread {
 pub struct Seat {
     /// `host:port`.
     pub address: Arc<str>,
-    /// Its share, above 0.
+    /// Its share; it has no place without one.
     pub weight: f64,
 }
 
@@ -101,7 +101,8 @@ fn hash(bytes: &[u8], seed: u64) -> u64 {
 fn ring(seats: &[Seat], minimum: u64, maximum: u64) -> Vec<(u64, u32)> {
     let total: f64 = seats.iter().map(|seat| seat.weight).sum();
     let share = |seat: &Seat| seat.weight / total;
-    let Some(smallest) = seats.iter().map(share).min_by(f64::total_cmp) else {
+    let shares = seats.iter().map(share).filter(|share| *share > 0.0);
+    let Some(smallest) = shares.min_by(f64::total_cmp) else {
         return Vec::new();
     };
     // So many places that the smallest share is a whole number of them.
@@ -135,8 +136,8 @@ fn maglev(seats: &[Seat], size: u64) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
     let largest = seats.iter().map(|seat| seat.weight).fold(0.0, f64::max);
     let length = usize::try_from(size).unwrap_or(usize::MAX);
-    if seats.is_empty() || size < 2 {
-        return vec![0; length.min(seats.len())];
+    if largest <= 0.0 {
+        return Vec::new();
     }
     let candidate = |(seat, of): (u32, &Seat)| Candidate {
         seat,
@@ -146,7 +147,8 @@ fn maglev(seats: &[Seat], size: u64) -> Vec<u32> {
         weight: of.weight,
         target: 0.0,
     };
-    let mut candidates: Vec<_> = (0_u32..).zip(seats).map(candidate).collect();
+    let seated = (0_u32..).zip(seats).filter(|(_, seat)| seat.weight > 0.0);
+    let mut candidates: Vec<_> = seated.map(candidate).collect();
     // The order in which endpoints are told must not matter.
     candidates.sort_by(|a, b| {
         let address = |c: &Candidate| &seats[c.seat as usize].address;
@@ -191,6 +193,19 @@ mod tests {
         },
         Spread::Maglev { size: 65_537 },
     ];
+
+    #[test]
+    fn who_has_no_share_has_no_place() {
+        for spread in SPREADS {
+            let table = table(spread, &[1.0, 0.0, 2.0]);
+            let places: Vec<u32> = match &table.places {
+                Places::Ring(places) => places.iter().map(|(_, seat)| *seat).collect(),
+                Places::Maglev(places) => places.clone(),
+            };
+            assert!(places.contains(&0) && places.contains(&2) && !places.contains(&1));
+            assert!(places.len() < 70_000, "{}", places.len());
+        }
+    }
 
     fn table(spread: Spread, weights: &[f64]) -> Arc<Table> {
         let seats = weights.iter().enumerate().map(|(i, weight)| Seat {
