@@ -53,7 +53,7 @@ async fn mesh() -> Mesh {
         .workload(Workload::client("client"))
         .start()
         .await;
-    mesh.apply(SERVICES).await.unwrap();
+    mesh.apply(SERVICES).await.expect("the services are right");
     mesh
 }
 

@@ -56,9 +56,10 @@ spec:
 async fn ask(door: &Door, host: &str, cookie: Option<&str>) -> (String, Option<String>) {
     let others = cookie.map(|cookie| format!("a=b; {cookie}; c=d"));
     let headers: Vec<(&str, &str)> = others.iter().map(|all| ("cookie", all.as_str())).collect();
-    let answer = door.get_with(host, "/", &headers).await.unwrap();
+    let answer = door.get_with(host, "/", &headers).await;
+    let answer = answer.expect("an answer comes");
     let set = answer.header("set-cookie").map(str::to_owned);
-    (answer.echo().unwrap().app, set)
+    (answer.echo().expect("an app answers").app, set)
 }
 
 #[tokio::test(flavor = "multi_thread")]
