@@ -7,7 +7,7 @@ use mesh_config::{Config, Kind, parse_each};
 use serde_json::Value;
 
 use super::summary::routes;
-use super::support::{config, gateway_of, service};
+use super::support::{config, gateway_of, service, sidecar_of};
 
 /// An object of the Gateway API.
 fn api(kind: &str, namespace: &str, name: &str, spec: &str) -> String {
@@ -213,6 +213,43 @@ fn routes_are_told_why_they_are_not_attached() {
     for (route, kind, reason) in table {
         let told = conditions(&config(&(gateway(listener) + &route)), kind, "r");
         assert_eq!(told[0], format!("Accepted=False/{reason}"), "{route}");
+    }
+}
+
+#[test]
+fn a_route_of_the_callers_namespace_is_for_the_callers_there_alone() {
+    let to = |namespace: &str, backend: &str| {
+        let spec = format!(
+            "{{parentRefs: [{{group: '', kind: Service, name: web, namespace: shop}}], \
+             rules: [{{backendRefs: [{{name: {backend}, namespace: {namespace}, port: 80}}]}}]}}"
+        );
+        api("HTTPRoute", namespace, "web", &spec)
+    };
+    let services =
+        service("shop", "web", 80) + &service("shop", "new", 80) + &service("buyers", "mine", 80);
+    let (producer, consumer) = (to("shop", "new"), to("buyers", "mine"));
+    // Whichever of them is older.
+    for both in [producer.clone() + &consumer, consumer.clone() + &producer] {
+        let target = |namespace: &str| -> String {
+            let lines = routes(
+                &sidecar_of(&(services.clone() + &both), namespace, "app"),
+                "http_proxy",
+            );
+            let line = lines.iter().find(|line| line.contains("web.shop"));
+            line.expect("the service is routed").clone()
+        };
+        assert!(
+            target("buyers").ends_with("mine.buyers.svc.cluster.local"),
+            "{}",
+            target("buyers")
+        );
+        for namespace in ["shop", "others"] {
+            assert!(
+                target(namespace).ends_with("new.shop.svc.cluster.local"),
+                "{}",
+                target(namespace)
+            );
+        }
     }
 }
 
