@@ -323,11 +323,11 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// How many blocks of [`BLOCK`] ports there are from [`FIRST_BLOCK`] on. They end below the ports that the system
 /// gives to clients: one of these could be taken by a connection before the test listens.
-const BLOCKS: u32 = 700;
-const BLOCK: u16 = 16;
+const BLOCKS: u32 = 350;
+const BLOCK: u16 = 32;
 const FIRST_BLOCK: u16 = 20_000;
 
-/// The first of `count` neighbouring free ports, at most 16.
+/// The first of `count` neighbouring free ports, at most 32.
 ///
 /// # Panics
 ///
