@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 
-use crate::echo::Echo;
+use crate::echo::{Echo, GRPC, framed};
+
+const STATUS: &str = "grpc-status";
 
 /// A client of one address, with kept-alive connections. The host that is asked for is a request's `Host`.
 #[derive(Clone, Debug)]
@@ -30,6 +35,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// What follows it.
+    pub trailers: HeaderMap,
 }
 
 impl Door {
@@ -37,14 +44,6 @@ impl Door {
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { address, client }
-    }
-
-    /// By HTTP/2 in plain text.
-    #[must_use]
-    pub fn http2(address: SocketAddr) -> Self {
-        let mut builder = Client::builder(TokioExecutor::new());
-        let client = builder.http2_only(true).build_http();
         Self { address, client }
     }
 
@@ -60,12 +59,37 @@ impl Door {
             .map_or("/", |path| path.as_str());
         *request.uri_mut() = format!("http://{}{path}", self.address).parse()?;
         let response = self.client.request(request).await?;
-        let (head, body) = response.into_parts();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: body.collect().await?.to_bytes(),
-        })
+        Answer::whole(response).await
+    }
+
+    /// A call by gRPC: one empty message, by HTTP/2 in plain text and a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// When no whole answer comes.
+    pub async fn call(
+        &self,
+        host: &str,
+        method: &str,
+        metadata: &[(&str, &str)],
+    ) -> anyhow::Result<Answer> {
+        let mut request = Request::post(format!("http://{host}{method}"))
+            .header(http::header::CONTENT_TYPE, GRPC)
+            .header(http::header::TE, "trailers");
+        for (name, value) in metadata {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(framed(&[])))?;
+        let stream = TokioIo::new(TcpStream::connect(self.address).await?);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+        let answered = async { Answer::whole(sender.send_request(request).await?).await };
+        tokio::select! {
+            answer = answered => answer,
+            ended = connection => {
+                ended?;
+                bail!("the connection ended before the answer")
+            }
+        }
     }
 
     /// `GET`, with these headers besides `Host`.
@@ -117,19 +141,45 @@ impl Door {
 }
 
 impl Answer {
+    async fn whole(response: Response<Incoming>) -> anyhow::Result<Self> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?;
+        Ok(Self {
+            status: head.status,
+            headers: head.headers,
+            trailers: body.trailers().cloned().unwrap_or_default(),
+            body: body.to_bytes(),
+        })
+    }
+
+    /// The status of a call by gRPC.
+    ///
+    /// # Errors
+    ///
+    /// When there is none in the trailers, nor in the header of an answer without a message.
+    pub fn grpc_status(&self) -> anyhow::Result<u64> {
+        let at = match self.body.is_empty() {
+            true => self.trailers.get(STATUS).or(self.headers.get(STATUS)),
+            false => self.trailers.get(STATUS),
+        };
+        let status = at.with_context(|| format!("{} without a grpc-status", self.status))?;
+        Ok(status.to_str()?.parse()?)
+    }
+
     /// What the app saw.
     ///
     /// # Errors
     ///
     /// When it was no app that answered.
     pub fn echo(&self) -> anyhow::Result<Echo> {
-        ensure!(
-            self.header("content-type") == Some("application/json"),
-            "{} by the mesh itself: {}",
-            self.status,
-            self.text()
-        );
-        serde_json::from_slice(&self.body).with_context(|| self.text())
+        let json = match self.header("content-type") {
+            Some("application/json") => Some(&*self.body),
+            Some(GRPC) => self.body.get(framed(&[]).len()..),
+            _ => None,
+        };
+        let json =
+            json.with_context(|| format!("{} by the mesh itself: {}", self.status, self.text()))?;
+        serde_json::from_slice(json).with_context(|| self.text())
     }
 
     /// The first line of a header.

@@ -3,7 +3,8 @@
 //! A request's query may say `status=503` (answer so), `times=2&key=K` (only the first two requests of this key),
 //! and `delay=100ms`; its header `x-echo-set-header: name:value,name:value` sets headers of the answer. As the echo
 //! app of the Gateway API's conformance suite it knows `responseCode=500&succeedAfter=2&uuid=K` (the first two
-//! requests of this key) and `delayRetry=300ms` (and only after this delay).
+//! requests of this key) and `delayRetry=300ms` (and only after this delay). A call by gRPC, of whatever method, gets
+//! one message back: the same JSON as bytes instead of a protobuf, and the status 0 as trailers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -23,6 +25,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The content type of gRPC.
+pub(crate) const GRPC: &str = "application/grpc";
 
 /// What an app saw of a request, and what it answers as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,12 +214,12 @@ async fn http_connection(site: Arc<Site>, stream: TcpStream) {
 }
 
 impl Site {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
         let (head, body) = request.into_parts();
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             // The client broke off, so nobody will read the answer.
-            Err(_) => return Response::default(),
+            Err(_) => return Response::new(Full::default().boxed()),
         };
         let host = head
             .headers
@@ -246,12 +251,18 @@ impl Site {
             tokio::time::sleep(length(delay)).await;
         }
         let json = serde_json::to_vec(&echo).expect("an echo is JSON");
-        let mut response = Response::new(Full::from(json));
+        let content = head.headers.get(http::header::CONTENT_TYPE);
+        let is_grpc = content.is_some_and(|content| content == GRPC);
+        let (content, body) = match is_grpc {
+            true => (GRPC, message(&json)),
+            false => ("application/json", Full::from(json).boxed()),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
             http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
+            HeaderValue::from_static(content),
         );
         let wanted = head.headers.get_all("x-echo-set-header").iter();
         for pair in wanted.flat_map(|line| line.to_str().unwrap_or_default().split(',')) {
@@ -283,6 +294,23 @@ impl Site {
         }
         status.parse().expect("status is a status code")
     }
+}
+
+/// The one message of a call that went well.
+fn message(content: &[u8]) -> BoxBody<Bytes, Infallible> {
+    let trailers = HeaderMap::from_iter([(
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    )]);
+    Full::from(framed(content))
+        .with_trailers(async { Some(Ok(trailers)) })
+        .boxed()
+}
+
+/// A message as gRPC sends it: whether it is compressed, its length, itself.
+pub(crate) fn framed(content: &[u8]) -> Bytes {
+    let length = u32::try_from(content.len()).expect("a message of a test is short");
+    [&[0], &length.to_be_bytes()[..], content].concat().into()
 }
 
 fn lines(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {

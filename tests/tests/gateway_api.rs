@@ -16,17 +16,21 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use mesh_tests::echo::App;
 use mesh_tests::{Answer, Door, Mesh, Workload, session, tool};
 use serde_json::Value;
 
-/// The Deployments of the suite's base manifests that answer HTTP, with their namespaces.
-const BACKENDS: [(&str, &str); 6] = [
+/// The Deployments of the suite's base manifests that answer HTTP or gRPC, with their namespaces.
+const BACKENDS: [(&str, &str); 9] = [
     ("infra-backend-v1", "gateway-conformance-infra"),
     ("infra-backend-v2", "gateway-conformance-infra"),
     ("infra-backend-v3", "gateway-conformance-infra"),
     ("app-backend-v1", "gateway-conformance-app-backend"),
     ("app-backend-v2", "gateway-conformance-app-backend"),
     ("web-backend", "gateway-conformance-web-backend"),
+    ("grpc-infra-backend-v1", "gateway-conformance-infra"),
+    ("grpc-infra-backend-v2", "gateway-conformance-infra"),
+    ("grpc-infra-backend-v3", "gateway-conformance-infra"),
 ];
 
 /// The Deployments of the suite's mesh: the names that tell them apart here, with their versions. They are all called
@@ -34,6 +38,17 @@ const BACKENDS: [(&str, &str); 6] = [
 const MESH: [(&str, &str); 2] = [("echo-v1", "v1"), ("echo-v2", "v2")];
 
 const MESH_NAMESPACE: &str = "gateway-conformance-mesh";
+
+/// What the calls between workloads carry besides `x-test-case`, by its value: the suite's code adds it to the rows.
+const CARRIED: [(&str, &str, &str); 7] = [
+    ("set", "some-other-header", "this-header-should-be-set"),
+    ("set", "x-header-set", "this-value-should-be-overwritten"),
+    ("add", "x-header-add", "this-value-should-be-appended"),
+    ("remove", "x-header-remove", "this-should-be-removed"),
+    ("multi", "x-header-set-2", "set-header-2"),
+    ("multi", "x-header-add-2", "add-header-2"),
+    ("multi", "x-header-remove-2", "should-be-removed-2"),
+];
 
 /// The Deployments that answer bytes, in the namespace of the first backends. Their port is also the service's name
 /// for it.
@@ -61,9 +76,6 @@ fn beyond_us(test: &Value, row: &Value) -> Option<&'static str> {
     }
     if name.starts_with("UDPRoute") {
         return Some("by datagrams");
-    }
-    if !request["grpc_method"].is_null() || request["protocol"] == "grpc" {
-        return Some("by gRPC");
     }
     let is_expression = |value: &Value| value.as_str().is_some_and(|text| text.starts_with('$'));
     let path = request["path"].as_str().unwrap_or("/");
@@ -162,9 +174,17 @@ async fn rows_of_the_conformance_suite_come_out_right() {
         let backend = Workload::http(name).namespace(namespace);
         plan = plan.workload(backend.port("3000").port("3001"));
     }
+    let mut callees = Vec::new();
     for (name, version) in MESH {
-        let echo = Workload::http(name).namespace(MESH_NAMESPACE);
-        plan = plan.workload(echo.label("app", "echo").label("version", version));
+        // What speaks gRPC has a port of its own, as in the suite: an app speaks one protocol at each.
+        let callee = App::http(name).await;
+        let echo = Workload::http(name)
+            .namespace(MESH_NAMESPACE)
+            .label("app", "echo")
+            .label("version", version)
+            .arg(&format!("--app-port=7070={}", callee.address.port()));
+        plan = plan.workload(echo);
+        callees.push(callee);
     }
     for name in SPEAKERS {
         plan = plan.workload(Workload::tcp(name).namespace(BACKENDS[0].1).port("3000"));
@@ -428,6 +448,9 @@ impl Stage {
         } else {
             self.mesh.gateway(port)
         };
+        if !row["request"]["grpc_method"].is_null() || row["request"]["protocol"] == "grpc" {
+            return call(&door, row).await;
+        }
         play(&self.mesh, &door, test, row).await
     }
 
@@ -501,9 +524,47 @@ impl Stage {
             status: answer.status.try_into()?,
             headers,
             body: answer.body.into(),
+            trailers: http::HeaderMap::new(),
         };
         check(request, &row["expect"], &answer, path, "GET")
     }
+}
+
+/// A call by gRPC. The suite compares the status, the method and who answered. Of what a gateway did to the metadata
+/// it compares nothing, and what its rows say of it is not what its routes do; between workloads it does compare.
+async fn call(door: &Door, row: &Value) -> anyhow::Result<()> {
+    let (request, expect) = (&row["request"], &row["expect"]);
+    let text = |name: &str| request[name].as_str();
+    let host = text("authority").or(text("host")).unwrap_or("gateway.test");
+    // The one of the client of the rows between workloads, which name none.
+    let method = text("grpc_method").unwrap_or("/proto.EchoTestService/Echo");
+    let metadata = [&request["metadata"], &request["headers"]]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flatten();
+    let case = request["headers"]["x-test-case"].as_str();
+    let carried = CARRIED.iter().filter(|(of, ..)| case == Some(of));
+    let metadata: Vec<(&str, &str)> = metadata
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+        .chain(carried.map(|(_, name, value)| (*name, *value)))
+        .collect();
+    let answer = door.call(host, method, &metadata).await?;
+    let status = answer.grpc_status()?;
+    let wanted = expect["grpc_code"].as_str().unwrap_or("OK(0)");
+    ensure!(
+        wanted.ends_with(&format!("({status})")),
+        "the status is {status} instead of {wanted}"
+    );
+    if status != 0 {
+        return Ok(());
+    }
+    let seen = answer.echo()?.path;
+    ensure!(seen == method, "the method is {seen} instead of {method}");
+    let mut expect = expect.clone();
+    if let Some(expect) = expect.as_object_mut() {
+        expect.remove("response_headers");
+    }
+    check(request, &expect, &answer, method, "POST")
 }
 
 async fn play(mesh: &Mesh, door: &Door, test: &Value, row: &Value) -> anyhow::Result<()> {
