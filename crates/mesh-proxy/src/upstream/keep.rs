@@ -3,7 +3,7 @@
 //! As much is kept as Envoy's buffers hold; of a longer body nothing is, and its request is not tried again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -42,6 +42,8 @@ struct Store {
     lost: bool,
     /// The try that reads: an older one may still be held by its connection.
     turn: u32,
+    /// Wakes it; only the one who polled the client's body last is woken by that.
+    reading: Option<Waker>,
 }
 
 impl Kept {
@@ -60,6 +62,7 @@ impl Kept {
             ended: false,
             lost: false,
             turn: 0,
+            reading: None,
         };
         Self {
             store: Arc::new(Mutex::new(store)),
@@ -103,7 +106,13 @@ impl Kept {
         if self.turn < store.turn {
             return Poll::Ready(Some(Err(Broken::Superseded)));
         }
-        store.turn = self.turn;
+        if self.turn > store.turn {
+            store.turn = self.turn;
+            // The older one is over: it must not wait on its connection for ever.
+            if let Some(older) = store.reading.take() {
+                older.wake();
+            }
+        }
         if let Some(piece) = store.pieces.get(self.had) {
             self.had += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
@@ -113,7 +122,11 @@ impl Kept {
             self.had_trailers = true;
             return Poll::Ready(trailers.flatten().map(|all| Ok(Frame::trailers(all))));
         }
-        let frame = ready!(store.inflow.poll(cx));
+        let polled = store.inflow.poll(cx);
+        if polled.is_pending() {
+            store.reading = Some(cx.waker().clone());
+        }
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -321,6 +321,49 @@ async fn a_body_that_is_too_long_to_keep_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_try_that_is_over_lets_go_of_its_stream() {
+    let (bodies, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let app = App::start(move |request: Request<Incoming>| {
+        let is_first = request.headers()["x-envoy-attempt-count"] == "1";
+        let bodies = bodies.clone();
+        async move {
+            let mut response = Response::new(full("done"));
+            if is_first {
+                // Answered early, and the stream stays open.
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                bodies.send(request.into_body()).expect("somebody waits");
+            } else {
+                bodies.send(request.into_body()).expect("somebody waits");
+                std::future::pending::<()>().await;
+            }
+            response
+        }
+    })
+    .await;
+    let mut setup = setup(vec![endpoint(app.address, "v1")], |forward| {
+        forward.count_attempts = true;
+        forward.retry = on(Conditions::SERVER_ERRORS);
+    });
+    setup.clusters[0].http2 = true;
+    let proxy = Proxy::start(setup);
+    let mut client = Client::http1(proxy.address).await;
+    let begun = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"begun")))]);
+    let body = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
+    let request = Request::post("/").header("host", "web");
+    let request = request
+        .body(StreamBody::new(body).boxed())
+        .expect("a request");
+    let asked = tokio::spawn(async move { client.send(request).await });
+    let first = soon(received.recv()).await.expect("a try");
+    let mut second = soon(received.recv()).await.expect("another try");
+    let again = soon(second.frame()).await.expect("a piece").expect("data");
+    assert_eq!(again.into_data().expect("data"), "begun");
+    soon(first.collect()).await.expect_err("it is over");
+    asked.abort();
+    proxy.finish().await;
+}
+
+#[tokio::test]
 async fn a_body_in_too_many_pieces_to_keep_is_sent_once() {
     let app = third_time_lucky().await;
     let proxy = Proxy::start(setup(vec![endpoint(app.address, "v1")], |forward| {
