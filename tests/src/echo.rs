@@ -89,6 +89,31 @@ impl App {
         Self::start(seen, serve).await
     }
 
+    /// The same behind TLS, as the configuration says.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no free port.
+    pub async fn https(name: &str, config: ServerConfig) -> Self {
+        let seen = Arc::default();
+        let site = Arc::new(Site {
+            name: name.to_owned(),
+            seen: Arc::clone(&seen),
+            counts: Mutex::default(),
+        });
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let serve = move |stream| {
+            let (site, acceptor) = (Arc::clone(&site), acceptor.clone());
+            async move {
+                // A client that wants something else goes away.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    http_connection(site, stream).await;
+                }
+            }
+        };
+        Self::start(seen, serve).await
+    }
+
     /// Says its name and a line feed to whoever connects, then sends back what it gets.
     ///
     /// # Panics
@@ -201,7 +226,10 @@ struct Site {
     counts: Mutex<HashMap<String, u32>>,
 }
 
-async fn http_connection(site: Arc<Site>, stream: TcpStream) {
+async fn http_connection(
+    site: Arc<Site>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
     let service = hyper::service::service_fn(move |request| {
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(site.answer(request).await) }

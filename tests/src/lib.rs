@@ -13,6 +13,7 @@ pub mod echo;
 pub mod fleet;
 pub mod load;
 pub mod mesh;
+pub mod papers;
 pub mod session;
 mod started;
 pub mod tool;

@@ -3,16 +3,13 @@
 
 #[path = "gateway_tls/modes.rs"]
 mod modes;
-#[path = "gateway_tls/papers.rs"]
-mod papers;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use mesh_tests::papers::Papers;
 use mesh_tests::{Mesh, Workload, eventually, tool};
-
-use papers::Papers;
 
 const RULES: &str = "
 ---

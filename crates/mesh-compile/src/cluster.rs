@@ -2,11 +2,12 @@
 
 mod discovery;
 
+use mesh_config::model::TlsMode;
 use mesh_xds::envoy::cluster::Cluster;
 use mesh_xds::envoy::cluster::cluster::{
     ClusterDiscoveryType, DiscoveryType, LbPolicy, TransportSocketMatch,
 };
-use mesh_xds::envoy::core::Metadata;
+use mesh_xds::envoy::core::{Metadata, TransportSocket};
 use mesh_xds::envoy::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
@@ -22,6 +23,7 @@ use mesh_xds::{Locality, metadata, names, pack};
 use crate::Protocol;
 use crate::client::Client;
 use crate::destination_rule::Policy;
+use crate::gateway::secrets::SecretRef;
 use crate::listener::socket_address;
 use crate::locality::{self, Placed};
 use crate::mesh::Mesh;
@@ -43,6 +45,8 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spoken {
     Negotiated,
+    /// The same with a server outside the mesh, which may not know HTTP/2.
+    Offered,
     Http1,
     Http2,
     /// Whatever comes: nothing is settled by TLS, nor said.
@@ -53,12 +57,17 @@ impl Spoken {
     fn to(service: &Service, port: &Port, policy: &Policy) -> Self {
         let upgrade = policy.parts.connection_pool.as_ref();
         let upgrade = upgrade.and_then(|pool| pool.h2_upgrade);
+        let mode = policy.parts.tls.as_ref().map(|tls| tls.mode);
         match port.protocol {
             Protocol::Http if upgrade == Some(true) => Self::Http2,
             Protocol::Http if upgrade == Some(false) => Self::Http1,
             Protocol::Http2 => Self::Http2,
-            Protocol::Http if service.has_plain => Self::Http1,
-            Protocol::Http => Self::Negotiated,
+            Protocol::Http => match mode {
+                Some(TlsMode::Disable) => Self::Http1,
+                Some(TlsMode::Simple | TlsMode::Mutual) => Self::Offered,
+                None if service.has_plain => Self::Http1,
+                None | Some(TlsMode::IstioMutual) => Self::Negotiated,
+            },
             Protocol::Opaque => Self::Bytes,
         }
     }
@@ -66,6 +75,7 @@ impl Spoken {
     fn alpn(self) -> &'static [&'static str] {
         match self {
             Self::Negotiated | Self::Http2 => &["h2"],
+            Self::Offered => &["h2", "http/1.1"],
             Self::Http1 => &["http/1.1"],
             Self::Bytes => &[],
         }
@@ -78,10 +88,12 @@ impl Spoken {
             })
         };
         Some(match self {
-            Self::Negotiated => UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
-                http2_protocol_options: Some(Default::default()),
-                ..AutoHttpConfig::default()
-            }),
+            Self::Negotiated | Self::Offered => {
+                UpstreamProtocolOptions::AutoConfig(AutoHttpConfig {
+                    http2_protocol_options: Some(Default::default()),
+                    ..AutoHttpConfig::default()
+                })
+            }
             Self::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(Default::default())),
             Self::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())),
             Self::Bytes => return None,
@@ -89,12 +101,18 @@ impl Spoken {
     }
 }
 
-/// The cluster for a service's port or a subset of it, and its endpoints.
-pub(crate) fn outbound(
-    mesh: &Mesh,
-    client: &Client,
-    cluster: &ClusterRef,
-) -> Option<(Cluster, Option<ClusterLoadAssignment>)> {
+/// A cluster with what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) cluster: Cluster,
+    /// Its endpoints, if they are not part of it.
+    pub(crate) endpoints: Option<ClusterLoadAssignment>,
+    /// What its TLS takes.
+    pub(crate) secrets: Vec<SecretRef>,
+}
+
+/// The cluster for a service's port or a subset of it.
+pub(crate) fn outbound(mesh: &Mesh, client: &Client, cluster: &ClusterRef) -> Option<Outbound> {
     let service = mesh.services.get(&cluster.host)?;
     let port = service.port(cluster.port)?;
     let subset = cluster.subset.as_deref();
@@ -103,19 +121,16 @@ pub(crate) fn outbound(
     let rule = mesh.destination_rules.choose(client, service, root);
     let policy = rule.map_or_else(Policy::default, |rule| rule.policy(port.number, subset));
     let spoken = Spoken::to(service, port, &policy);
-    let socket = tls::outbound(&mesh.settings, service, port.number, subset, spoken.alpn());
-    let mut matches = vec![TransportSocketMatch {
-        name: "tlsMode-istio".to_owned(),
-        r#match: Some(metadata::tls_mode_match()),
-        transport_socket: Some(socket.clone()),
-    }];
-    if spoken != Spoken::Negotiated {
-        matches.push(TransportSocketMatch {
-            name: "tlsMode-disabled".to_owned(),
-            r#match: Some(Struct::default()),
-            transport_socket: Some(tls::plain()),
-        });
-    }
+    let mut secrets = Vec::new();
+    let (matches, transport_socket) = match &policy.parts.tls {
+        Some(wanted) => {
+            let (target, alpn) = ((&**service, port.number, subset), spoken.alpn());
+            let demanded = tls::demanded(&mesh.settings, client, target, alpn, &policy, wanted);
+            secrets = demanded.secrets;
+            (Vec::new(), demanded.socket)
+        }
+        None => automatic(mesh, service, port, subset, spoken),
+    };
     let labels = subset
         .and_then(|subset| rule?.subsets.get(subset))
         .map(|subset| &subset.labels);
@@ -126,22 +141,22 @@ pub(crate) fn outbound(
     let mut message = Cluster {
         name,
         transport_socket_matches: matches,
-        transport_socket: (spoken == Spoken::Negotiated).then_some(socket),
+        transport_socket,
         ..base(&[service], spoken, &policy)
     };
     message.connect_timeout = Some(traffic_policy::duration(mesh.settings.mesh.connect_timeout));
     traffic_policy::apply(&mut message, &policy);
-    let assignment = discovery::apply(&mut message, service, assignment);
-    Some((message, assignment))
+    let endpoints = discovery::apply(&mut message, service, assignment);
+    Some(Outbound {
+        cluster: message,
+        endpoints,
+        secrets,
+    })
 }
 
 /// The cluster of a service's port or a subset of it for connections that are encrypted already: they go to the
 /// agents of its members as they are, by the server name that is the cluster's own name.
-pub(crate) fn passed_on(
-    mesh: &Mesh,
-    client: &Client,
-    cluster: &ClusterRef,
-) -> Option<(Cluster, Option<ClusterLoadAssignment>)> {
+pub(crate) fn passed_on(mesh: &Mesh, client: &Client, cluster: &ClusterRef) -> Option<Outbound> {
     let service = mesh.services.get(&cluster.host)?;
     let port = service.port(cluster.port)?;
     let subset = cluster.subset.as_deref();
@@ -164,13 +179,41 @@ pub(crate) fn passed_on(
         ..base(&[service], Spoken::Bytes, &policy)
     };
     let endpoints = discovery::apply(&mut message, service, endpoints);
-    Some((message, endpoints))
+    Some(Outbound {
+        cluster: message,
+        endpoints,
+        secrets: Vec::new(),
+    })
 }
 
 /// Whether an endpoint has an agent.
 fn takes_mesh_tls(endpoint: &LbEndpoint) -> bool {
     let data = endpoint.metadata.as_ref();
     data.is_some_and(metadata::has_tls_mode)
+}
+
+/// Mutual TLS to endpoints that have an agent, plain text to others.
+fn automatic(
+    mesh: &Mesh,
+    service: &Service,
+    port: &Port,
+    subset: Option<&str>,
+    spoken: Spoken,
+) -> (Vec<TransportSocketMatch>, Option<TransportSocket>) {
+    let socket = tls::outbound(&mesh.settings, service, port.number, subset, spoken.alpn());
+    let mut matches = vec![TransportSocketMatch {
+        name: "tlsMode-istio".to_owned(),
+        r#match: Some(metadata::tls_mode_match()),
+        transport_socket: Some(socket.clone()),
+    }];
+    if spoken != Spoken::Negotiated {
+        matches.push(TransportSocketMatch {
+            name: "tlsMode-disabled".to_owned(),
+            r#match: Some(Struct::default()),
+            transport_socket: Some(tls::plain()),
+        });
+    }
+    (matches, (spoken == Spoken::Negotiated).then_some(socket))
 }
 
 /// The cluster of the application beside the proxy: `services` are those whose traffic it takes.

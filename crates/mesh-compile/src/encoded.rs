@@ -5,16 +5,15 @@
 //! trusted that was not looked up again, so it does not matter what has happened between two models, and an entry
 //! lives only as long as each model asks for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mesh_xds::envoy::cluster::Cluster;
-use mesh_xds::envoy::endpoint::ClusterLoadAssignment;
 use mesh_xds::{Resource, ResourceType};
 
 use crate::client::Client;
 use crate::cluster;
 use crate::destination_rule::Rule;
+use crate::gateway::secrets::{self, SecretRef};
 use crate::mesh::Mesh;
 use crate::route::ClusterRef;
 use crate::service::Service;
@@ -46,6 +45,8 @@ struct Entry {
     service: Arc<Service>,
     rule: Option<Arc<Rule>>,
     resources: Arc<[Typed]>,
+    /// What its TLS takes. The secrets themselves change without their cluster, so they are never kept.
+    secrets: Arc<[SecretRef]>,
 }
 
 impl Entry {
@@ -78,6 +79,7 @@ impl Encoded {
     ) -> Vec<Typed> {
         let known = Arc::clone(lock(&self.now).entry(client.clone()).or_default());
         let (mut known, mut all) = (lock(&known), Vec::new());
+        let mut secrets = BTreeSet::new();
         let before = self.before.get(client).map(|before| lock(before));
         let root = &mesh.settings.root_namespace;
         for reference in references {
@@ -88,21 +90,30 @@ impl Encoded {
             // Within a model nothing changes.
             if let Some(entry) = known.get(&key) {
                 all.extend_from_slice(&entry.resources);
+                secrets.extend(entry.secrets.iter().cloned());
                 continue;
             }
             let rule = mesh.destination_rules.choose(client, service, root);
             let found = before.as_ref().and_then(|before| before.get(&key));
             let entry = match found.filter(|found| found.is_made_of(service, rule)) {
                 Some(entry) => entry.clone(),
-                None => Entry {
-                    service: Arc::clone(service),
-                    rule: rule.cloned(),
-                    resources: encode(mesh, client, reference, security),
-                },
+                None => {
+                    let (resources, secrets) = encode(mesh, client, reference, security);
+                    Entry {
+                        service: Arc::clone(service),
+                        rule: rule.cloned(),
+                        resources,
+                        secrets,
+                    }
+                }
             };
             all.extend_from_slice(&entry.resources);
+            secrets.extend(entry.secrets.iter().cloned());
             known.insert(key, entry);
         }
+        let secrets = secrets.iter();
+        let secrets = secrets.filter_map(|one| secrets::secret(mesh, &client.namespace, one));
+        all.extend(secrets.map(|one| (ResourceType::Secret, Arc::new(Resource::new(&one)))));
         all
     }
 }
@@ -112,18 +123,22 @@ fn encode(
     client: &Client,
     reference: &ClusterRef,
     security: Security,
-) -> Arc<[Typed]> {
-    let made: Option<(Cluster, Option<ClusterLoadAssignment>)> = match security {
+) -> (Arc<[Typed]>, Arc<[SecretRef]>) {
+    let made = match security {
         Security::Ours => cluster::outbound(mesh, client, reference),
         Security::Theirs => cluster::passed_on(mesh, client, reference),
     };
-    let resources = made.into_iter().flat_map(|(cluster, endpoints)| {
-        let endpoints = endpoints.map(|endpoints| Resource::new(&endpoints));
-        let endpoints = endpoints.map(|one| (ResourceType::Endpoint, Arc::new(one)));
-        let cluster = (ResourceType::Cluster, Arc::new(Resource::new(&cluster)));
-        [Some(cluster), endpoints].into_iter().flatten()
-    });
-    resources.collect()
+    let Some(made) = made else {
+        return Default::default();
+    };
+    let endpoints = made.endpoints.map(|endpoints| Resource::new(&endpoints));
+    let endpoints = endpoints.map(|one| (ResourceType::Endpoint, Arc::new(one)));
+    let cluster = (
+        ResourceType::Cluster,
+        Arc::new(Resource::new(&made.cluster)),
+    );
+    let resources = [Some(cluster), endpoints].into_iter().flatten();
+    (resources.collect(), made.secrets.into())
 }
 
 /// Each change of what is within is one insertion, so it is whole whatever happened to who held the lock.

@@ -1,4 +1,4 @@
-//! What a client's certificate says about its owner, and the header that passes it on.
+//! What a certificate says about its owner, and the header that passes it on.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -37,10 +37,10 @@ impl Facts {
     /// Reads a certificate.
     pub(crate) fn of(leaf: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, read) = X509Certificate::from_der(leaf)
-            .map_err(|error| format!("the client's certificate cannot be read: {error}"))?;
+            .map_err(|error| format!("the certificate cannot be read: {error}"))?;
         let names = read
             .subject_alternative_name()
-            .map_err(|error| format!("the client's certificate has unreadable names: {error}"))?;
+            .map_err(|error| format!("the certificate has unreadable names: {error}"))?;
         let names = names.map_or(&[][..], |names| &names.value.general_names);
         Ok(Self {
             subject: subject(&read),

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use crate::answer::Answer;
 use crate::exchange::{Exchange, Reply};
 use crate::fail::{Fail, Flag};
+use crate::grpc;
 use crate::peer::Peer;
 use crate::snapshot::{Action, Cluster, Filter, Forward, Normalization};
 use crate::steps::headers::ATTEMPT_COUNT;
@@ -201,8 +202,9 @@ async fn attempts(
         let deadline = policy.per_try_timeout.map(|time| x.limit(time));
         let kept = match upstream::send(call, request, deadline).await {
             Ok((response, lease, kept)) => {
-                let status = Outcome::Status(response.status().as_u16());
-                outlier::record(cluster, endpoint, status);
+                let grpc = x.is_grpc().then(|| grpc::status(response.headers()));
+                let outcome = Outcome::of(response.status(), grpc.flatten());
+                outlier::record(cluster, endpoint, outcome);
                 if !repeats || !retry::after_response(policy, x.is_grpc(), &response) {
                     x.answered_by(lease);
                     return Ok(response);

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
+use mesh_tests::papers::Papers;
 use mesh_tests::session::tls_name_by;
 use mesh_tests::{Mesh, Workload, eventually, tool};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-
-use super::papers::Papers;
 
 /// No other service or test listens at these addresses.
 const BOUND: [[u8; 4]; 2] = [[127, 77, 3, 1], [127, 77, 3, 2]];

@@ -1,19 +1,26 @@
-//! Secrets of gateways: certificates and authorities by the names under which listeners ask for them.
+//! Secrets: certificates and authorities by the names under which listeners and clusters ask for them.
 //!
-//! A gateway gets only what its listeners name, and of Secret objects only those of its own namespace: whoever
+//! A proxy gets only what these name, and of Secret objects only those of its own namespace: whoever
 //! may write a Gateway somewhere else must not get at the keys of others by it. What the Gateway API's objects name
-//! has been judged already, by its own rules; it goes by another name, so that no other Gateway has it with them. What is in files stays at the
-//! gateway: the resource has their paths.
+//! has been judged already, by its own rules; it goes by another name, so that no other Gateway has it with them.
+//! What is in files stays at the proxy: the resource has their paths.
 
 use std::path::Path;
 
 use mesh_config::model::Sensitive;
 use mesh_xds::envoy::core::{DataSource, WatchedDirectory, data_source::Specifier};
 use mesh_xds::envoy::tls::secret::Type;
-use mesh_xds::envoy::tls::{CertificateValidationContext, Secret, TlsCertificate};
+use mesh_xds::envoy::tls::{
+    CertificateValidationContext, SdsSecretConfig, Secret, TlsCertificate,
+    certificate_validation_context::SystemRootCerts,
+};
 use mesh_xds::names;
 
+use crate::listener::ads;
 use crate::mesh::Mesh;
+
+/// Istio's word, in place of a file, for the authorities that the proxy's machine trusts.
+pub(crate) const SYSTEM: &str = "system";
 
 /// What a listener or cluster asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +57,14 @@ impl SecretRef {
                 revoked,
             } => names::file_roots(authorities, revoked.as_deref()),
         }
+    }
+}
+
+/// How a TLS context names it.
+pub(crate) fn by_sds(secret: &SecretRef) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: secret.name(),
+        sds_config: Some(ads()),
     }
 }
 
@@ -97,6 +112,13 @@ pub(crate) fn secret(mesh: &Mesh, namespace: &str, reference: &SecretRef) -> Opt
             certificate: chain,
             key,
         } => certificate(file(chain), file(key), watched(chain)),
+        SecretRef::RootFiles {
+            authorities,
+            revoked: None,
+        } if authorities == SYSTEM => Type::ValidationContext(CertificateValidationContext {
+            system_root_certs: Some(SystemRootCerts::default()),
+            ..CertificateValidationContext::default()
+        }),
         SecretRef::RootFiles {
             authorities: roots,
             revoked,

@@ -2,22 +2,18 @@
 
 use mesh_config::model::{ServerTls, ServerTlsMode, TlsVersion};
 use mesh_xds::envoy::core::{TransportSocket, transport_socket::ConfigType};
-use mesh_xds::envoy::matcher::{StringMatcher, string_matcher::MatchPattern};
 use mesh_xds::envoy::protobuf::BoolValue;
 use mesh_xds::envoy::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
-use mesh_xds::envoy::tls::subject_alt_name_matcher::SanType;
 use mesh_xds::envoy::tls::tls_parameters::TlsProtocol;
 use mesh_xds::envoy::tls::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsParameters,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsParameters,
 };
 use mesh_xds::pack;
 
 use super::Edge;
-use super::secrets::{self, SecretRef};
-use crate::listener::ads;
+use super::secrets::{self, SecretRef, by_sds};
 
 impl Edge<'_> {
     /// The transport socket of a server that terminates TLS. The secrets that it names are handed out with it.
@@ -85,35 +81,10 @@ fn roots(tls: &ServerTls) -> Option<SecretRef> {
     }
 }
 
-fn by_sds(secret: &SecretRef) -> SdsSecretConfig {
-    SdsSecretConfig {
-        name: secret.name(),
-        sds_config: Some(ads()),
-    }
-}
-
 fn validation(tls: &ServerTls, roots: &SecretRef) -> ValidationContextType {
-    let names = tls.subject_alt_names.iter();
-    let matchers = names.flat_map(|name| {
-        // Istio's list does not say of which kind a name is.
-        let kinds = [
-            SanType::Dns,
-            SanType::Uri,
-            SanType::Email,
-            SanType::IpAddress,
-        ];
-        kinds.map(|kind| SubjectAltNameMatcher {
-            san_type: kind as i32,
-            matcher: Some(StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(name.clone())),
-                ..StringMatcher::default()
-            }),
-            ..SubjectAltNameMatcher::default()
-        })
-    });
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(CertificateValidationContext {
-            match_typed_subject_alt_names: matchers.collect(),
+            match_typed_subject_alt_names: crate::tls::any_kind(&tls.subject_alt_names),
             verify_certificate_spki: tls.spki.clone(),
             verify_certificate_hash: tls.hashes.clone(),
             ..CertificateValidationContext::default()

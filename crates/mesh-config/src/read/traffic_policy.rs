@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Reader, is_set, length, switch, texts, whole};
+use crate::analysis::NOT_ACTED_ON;
 use crate::model::{
     Algorithm, ConnectionPool, ConsistentHash, Distribute, HashCookie, HashKey, HashTable,
     Keepalive, LoadBalancer, LocalitySetting, OutlierDetection, PolicyParts, TrafficPolicy, Warmup,
@@ -111,6 +112,13 @@ impl Reader {
             if let Some(locality) = balancer.get(setting) {
                 self.locality(&locality);
             }
+        }
+        if balancer.text("simple") == "PASSTHROUGH"
+            && let Some(at) = balancer.get("simple")
+        {
+            let message = "it is not acted on: requests go to the less busy of two endpoints, because no address \
+                           but the host's own is asked for";
+            self.report.tell(&NOT_ACTED_ON, &at, message);
         }
         let algorithm = match (hash, balancer.text("simple")) {
             (Some(hash), _) => Algorithm::ConsistentHash(consistent_hash(&hash)),
@@ -388,9 +396,14 @@ fn connection_pool(pool: &Cursor<'_>) -> ConnectionPool {
 }
 
 fn outlier_detection(outlier: &Cursor<'_>) -> OutlierDetection {
+    let consecutive_5xx = whole(outlier, "consecutive5xxErrors");
+    let gateway: Option<u32> = whole(outlier, "consecutiveGatewayErrors");
+    // What both replaced: it was about 502, 503 and 504 only.
+    let is_new = consecutive_5xx.is_some() || gateway.is_some();
+    let older = whole(outlier, "consecutiveErrors").filter(|_| !is_new);
     OutlierDetection {
-        consecutive_5xx: whole(outlier, "consecutive5xxErrors"),
-        consecutive_gateway_errors: whole(outlier, "consecutiveGatewayErrors"),
+        consecutive_5xx: consecutive_5xx.or(older.and(Some(0))),
+        consecutive_gateway_errors: gateway.or(older),
         split_local_errors: switch(outlier, "splitExternalLocalOriginErrors").unwrap_or_default(),
         consecutive_local_failures: whole(outlier, "consecutiveLocalOriginFailures"),
         interval: length(outlier, "interval"),

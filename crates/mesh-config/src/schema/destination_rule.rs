@@ -28,14 +28,16 @@ static SELECTOR: Shape = shape(&[acted("matchLabels", LABELS)]);
 
 const HTTP_ONLY: &str =
     "it holds for HTTP connections; a TCP session ends after an hour of silence";
+const NO_SESSIONS: &str =
+    "it holds for HTTP connections; a TCP session lasts until one of its ends ends it";
 const EVERYWHERE: &str = "endpoints get the same share wherever they run";
-const MESH_TLS: &str = "the mesh's own mTLS is used between agents, always";
+const NOT_REVOKED: &str = "servers are verified without a list of revoked certificates";
 
 static POLICY: Shape = shape(&[
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
     acted("outlierDetection", Object(&OUTLIER)),
-    noted("tls", Object(&CLIENT_TLS), MESH_TLS),
+    acted("tls", Object(&CLIENT_TLS)),
     acted("portLevelSettings", List(&Object(&PORT_POLICY))),
     accepted("tunnel", Object(&TUNNEL)),
     accepted("proxyProtocol", Object(&PROXY_PROTOCOL)),
@@ -47,7 +49,7 @@ static PORT_POLICY: Shape = shape(&[
     acted("loadBalancer", Object(&LOAD_BALANCER)),
     acted("connectionPool", Object(&CONNECTION_POOL)),
     acted("outlierDetection", Object(&OUTLIER)),
-    noted("tls", Object(&CLIENT_TLS), MESH_TLS),
+    acted("tls", Object(&CLIENT_TLS)),
 ]);
 
 static PORT_SELECTOR: Shape = shape(&[acted("number", PORT).required()]);
@@ -139,7 +141,7 @@ static TCP: Shape = shape(&[
     acted("maxConnections", COUNT),
     acted("connectTimeout", Duration),
     acted("tcpKeepalive", Object(&KEEPALIVE)),
-    acted("maxConnectionDuration", Duration),
+    noted("maxConnectionDuration", Duration, NO_SESSIONS),
     noted("idleTimeout", DurationOrZero, HTTP_ONLY),
 ]);
 
@@ -170,7 +172,7 @@ static HTTP2_KEEPALIVE: Shape = shape(&[
 ]);
 
 static OUTLIER: Shape = shape(&[
-    accepted("consecutiveErrors", COUNT),
+    acted("consecutiveErrors", COUNT),
     acted("splitExternalLocalOriginErrors", Bool),
     acted("consecutiveLocalOriginFailures", UINT32),
     acted("consecutiveGatewayErrors", UINT32),
@@ -194,7 +196,7 @@ static CLIENT_TLS: Shape = shape(&[
     acted("subjectAltNames", TEXTS),
     acted("sni", Text),
     acted("insecureSkipVerify", Bool),
-    acted("caCrl", Text),
+    noted("caCrl", Text, NOT_REVOKED),
 ]);
 
 static TUNNEL: Shape = shape(&[

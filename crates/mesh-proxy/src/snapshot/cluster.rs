@@ -19,6 +19,7 @@ use mesh_xds::names::ClusterName;
 
 use super::endpoint::{self, Assignment};
 use super::field::{At, Refusal, length, sort_fields};
+use super::secret::{Secrets, Slot};
 use super::tier;
 use super::transport::{self, Configurations};
 use super::{Balance, Cluster, Connections, ServiceName, UpstreamTls, Warmup};
@@ -51,7 +52,9 @@ pub struct ClusterSpec {
     connect_timeout: Duration,
     /// The first that fits an endpoint decides how it is spoken to.
     transports: Vec<Transport>,
-    tls: Configurations<rustls::ClientConfig>,
+    tls: Configurations<rustls::ClientConfig, transport::Upstream>,
+    /// The secrets that its TLS needs.
+    pub(super) secrets: Vec<Arc<Slot>>,
 }
 
 /// Where a cluster's endpoints come from.
@@ -120,7 +123,7 @@ pub(super) fn compile(
     at: &At<'_>,
     message: &pb::Cluster,
     previous: Option<&ClusterSpec>,
-    identity: &Arc<Identity>,
+    (identity, secrets): (&Arc<Identity>, &Secrets),
 ) -> Result<ClusterSpec, Refusal> {
     use pb::Cluster as Message;
     sort_fields!(at, message => Message {
@@ -223,13 +226,17 @@ pub(super) fn compile(
         connect_timeout: timeout(&at.field("connect_timeout"), connect_timeout.as_ref())?,
         transports: Vec::new(),
         tls: Configurations::default(),
+        secrets: Vec::new(),
     };
 
     let mut add = |at: &At<'_>, condition, socket| {
         let tls = transport::upstream(at, socket, identity, alpn)?.map(|(terms, sni)| {
             let before = previous.map(|spec| &spec.tls);
+            let slots = terms.secrets().map(|name| secrets.slot(name));
+            spec.secrets.extend(slots);
             UpstreamTls {
-                config: spec.tls.client(before, identity, terms),
+                is_mesh: matches!(terms, transport::Upstream::Mesh(_)),
+                config: spec.tls.client(before, (identity, secrets), terms),
                 sni,
             }
         });

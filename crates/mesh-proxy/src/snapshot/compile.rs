@@ -99,7 +99,7 @@ impl Accepted {
         context: &Context,
         now: Instant,
     ) -> Vec<Rejection> {
-        let identity = &context.identity;
+        let trust = (&context.identity, &*context.secrets);
         let workers = context.workers;
         let mut table = Table {
             kind,
@@ -110,7 +110,7 @@ impl Accepted {
         };
         let rejections = match kind {
             ResourceType::Cluster => table.update(&mut self.clusters, |message, before| {
-                cluster::compile(&At::ROOT, message, before, identity)
+                cluster::compile(&At::ROOT, message, before, trust)
             }),
             ResourceType::Endpoint => {
                 table.note_absent(&mut self.endpoints, |_| Assignment::default());
@@ -183,12 +183,14 @@ impl Accepted {
         names.map(str::to_owned).collect()
     }
 
-    /// The secrets that listeners ask for.
+    /// The secrets that listeners and clusters ask for.
     #[must_use]
     pub fn wanted_secrets(&self) -> BTreeSet<String> {
         let listeners = self.listeners.values();
-        let names = listeners.flat_map(|held| held.spec.secrets().map(Slot::name));
-        names.map(str::to_owned).collect()
+        let listeners = listeners.flat_map(|held| held.spec.secrets().map(Slot::name));
+        let clusters = self.clusters.values();
+        let clusters = clusters.flat_map(|held| held.spec.secrets.iter().map(|slot| slot.name()));
+        listeners.chain(clusters).map(str::to_owned).collect()
     }
 
     fn forget_unwanted(&mut self, changed: ResourceType) {

@@ -11,7 +11,7 @@
 //! Each wait ends after [`WARMING`], so that a control plane that forgets something cannot hold up
 //! everything else: the requests concerned then get their 503 or 404 with the flag that says why.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,8 +106,8 @@ impl Linked {
             after: Self::default(),
         };
         let mut clusters = linker.clusters();
-        linker.routes(&clusters.unanswered);
-        let listeners = linker.listeners(&clusters.unanswered, sockets);
+        linker.routes(&clusters.unready);
+        let listeners = linker.listeners(&clusters.unready, sockets);
         linker.linger(&mut clusters.linked);
         linker.finish(clusters.linked, listeners)
     }
@@ -128,8 +128,8 @@ impl Linked {
 
 struct Clusters {
     linked: HashMap<Arc<str>, Arc<Cluster>>,
-    /// Those that EDS has never answered for.
-    unanswered: BTreeSet<Arc<str>>,
+    /// Those that nothing can be sent to yet, and what they lack.
+    unready: BTreeMap<Arc<str>, String>,
 }
 
 struct Linker<'a> {
@@ -143,7 +143,7 @@ struct Linker<'a> {
 impl Linker<'_> {
     fn clusters(&mut self) -> Clusters {
         let mut linked = HashMap::with_capacity(self.accepted.clusters.len());
-        let mut unanswered = BTreeSet::new();
+        let mut unready = BTreeMap::new();
         for held in self.accepted.clusters.values() {
             let spec = &held.spec;
             let assignment = match &spec.source {
@@ -179,24 +179,30 @@ impl Linker<'_> {
                     (parts, Arc::new(cluster))
                 }
             };
-            if parts.assignment.is_none() {
-                unanswered.insert(Arc::clone(&spec.name));
+            let secret = spec.secrets.iter().find(|slot| !slot.is_filled());
+            let lack = match (&parts.assignment, secret) {
+                (None, _) => Some(format!("endpoints of {}", spec.name)),
+                (_, Some(slot)) => Some(format!("the secret {} of {}", slot.name(), spec.name)),
+                _ => None,
+            };
+            if let Some(lack) = lack {
+                unready.insert(Arc::clone(&spec.name), lack);
             }
             self.after.clusters.insert(Arc::clone(&spec.name), parts);
             linked.insert(Arc::clone(&spec.name), cluster);
         }
-        Clusters { linked, unanswered }
+        Clusters { linked, unready }
     }
 
-    fn routes(&mut self, unanswered: &BTreeSet<Arc<str>>) {
+    fn routes(&mut self, unready: &BTreeMap<Arc<str>, String>) {
         for (name, held) in &self.accepted.routes {
             let before = self.before.routes.get(name);
             let is_new = before.is_none_or(|before| !Arc::ptr_eq(before, &held.spec));
-            let missing = held.spec.clusters.intersection(unanswered).next();
+            let mut lacks = unready.iter();
+            let missing = lacks.find(|(cluster, _)| held.spec.clusters.contains(*cluster));
             let spec = match missing {
-                Some(cluster) if is_new => {
-                    let reason = format!("endpoints of {cluster}");
-                    if self.may_wait(ResourceType::Route, name, held.since, reason) {
+                Some((_, lack)) if is_new => {
+                    if self.may_wait(ResourceType::Route, name, held.since, lack.clone()) {
                         before
                     } else {
                         Some(&held.spec)
@@ -212,7 +218,7 @@ impl Linker<'_> {
 
     fn listeners(
         &mut self,
-        unanswered: &BTreeSet<Arc<str>>,
+        unready: &BTreeMap<Arc<str>, String>,
         sockets: impl Fn(&ListenerSpec) -> Option<Bound>,
     ) -> BTreeMap<String, Arc<Listener>> {
         let mut linked = BTreeMap::new();
@@ -223,7 +229,7 @@ impl Linker<'_> {
             let bound = sockets(&held.spec);
             let missing = match &bound {
                 None => Some(format!("a socket on {}", held.spec.address)),
-                Some(_) if is_new => self.missing_of(&held.spec, unanswered),
+                Some(_) if is_new => self.missing_of(&held.spec, unready),
                 Some(_) => None,
             };
             let stays = match (missing, &bound) {
@@ -252,18 +258,20 @@ impl Linker<'_> {
     }
 
     /// What a new version of a listener would lack.
-    fn missing_of(&self, spec: &ListenerSpec, unanswered: &BTreeSet<Arc<str>>) -> Option<String> {
+    fn missing_of(
+        &self,
+        spec: &ListenerSpec,
+        unready: &BTreeMap<Arc<str>, String>,
+    ) -> Option<String> {
         let routes = spec.route_names();
         let route = routes
             .into_iter()
             .find(|name| !self.after.routes.contains_key(*name));
-        let cluster = spec
-            .inline_clusters()
-            .find(|name| unanswered.contains(*name));
+        let cluster = spec.inline_clusters().find_map(|name| unready.get(name));
         let secret = spec.secrets().find(|slot| !slot.is_filled());
         route
             .map(|name| format!("routes {name}"))
-            .or_else(|| cluster.map(|name| format!("endpoints of {name}")))
+            .or_else(|| cluster.cloned())
             .or_else(|| secret.map(|slot| format!("the secret {}", slot.name())))
     }
 

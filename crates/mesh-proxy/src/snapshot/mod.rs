@@ -16,6 +16,7 @@ pub mod link;
 pub mod listener;
 mod manager;
 mod matcher;
+mod originate;
 mod peers;
 mod policy;
 mod rewrite;
@@ -654,4 +655,6 @@ pub struct UpstreamTls {
     pub config: Arc<rustls::ClientConfig>,
     /// The server name that is asked for.
     pub sni: rustls::pki_types::ServerName<'static>,
+    /// A proxy of the mesh answers, which is told what it is connected for.
+    pub is_mesh: bool,
 }

@@ -54,7 +54,17 @@ enum Content {
 enum Source {
     Inline(Zeroizing<Vec<u8>>),
     File(PathBuf),
+    /// The authorities that this machine trusts.
+    System,
 }
+
+/// Where systems keep the authorities that they trust, if `SSL_CERT_FILE` does not say.
+const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Usable content.
 enum Material {
@@ -274,10 +284,10 @@ pub(super) fn compile(at: &At<'_>, message: &pb::Secret) -> Result<SecretSpec, R
             let at = at.field("validation_context");
             use pb::CertificateValidationContext;
             sort_fields!(at, context => CertificateValidationContext {
-                takes { trusted_ca, crl }
+                takes { trusted_ca, system_root_certs, crl }
                 ignores { watched_directory, suppress_client_ca_list }
                 refuses {
-                    ca_certificate_provider_instance, system_root_certs, verify_certificate_spki,
+                    ca_certificate_provider_instance, verify_certificate_spki,
                     verify_certificate_hash, match_typed_subject_alt_names, match_subject_alt_names,
                     require_signed_certificate_timestamp, allow_expired_certificate, trust_chain_verification,
                     custom_validator_config, only_verify_leaf_cert_crl, max_verify_depth,
@@ -285,7 +295,10 @@ pub(super) fn compile(at: &At<'_>, message: &pb::Secret) -> Result<SecretSpec, R
             });
             let revoked = crl.as_ref().map(|crl| source(&at.field("crl"), Some(crl)));
             Content::Authorities {
-                trusted: source(&at.field("trusted_ca"), trusted_ca.as_ref())?,
+                trusted: match (trusted_ca, system_root_certs) {
+                    (None, Some(_)) => Source::System,
+                    _ => source(&at.field("trusted_ca"), trusted_ca.as_ref())?,
+                },
                 revoked: revoked.transpose()?,
             }
         }
@@ -326,7 +339,7 @@ fn source(at: &At<'_>, message: Option<&DataSource>) -> Result<Source, Refusal> 
 impl SecretSpec {
     /// Whether a look at files may bring something new.
     pub(crate) fn is_in_files(&self) -> bool {
-        let is_file = |source: &Source| matches!(source, Source::File(_));
+        let is_file = |source: &Source| !matches!(source, Source::Inline(_));
         match &self.0 {
             Content::Certificate { chain, key } => is_file(chain) || is_file(key),
             Content::Authorities { trusted, revoked } => {
@@ -353,6 +366,7 @@ impl Source {
         match self {
             Self::Inline(bytes) => Ok(bytes.clone()),
             Self::File(path) => read_file(path),
+            Self::System => read_file(&system()),
         }
     }
 }
@@ -373,6 +387,13 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err(format!("{shown} has more than {MOST_BYTES} bytes"));
     }
     Ok(bytes)
+}
+
+/// The file with the authorities that this machine trusts.
+fn system() -> PathBuf {
+    let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
+    given.or(known).unwrap_or_else(|| PathBuf::from(SYSTEM[0]))
 }
 
 /// The bytes of a secret at one moment.
@@ -401,9 +422,13 @@ impl Read<'_> {
                 let key = self.second.as_deref().map_or(&[][..], Vec::as_slice);
                 certificate(&self.first, key).map(Material::Certificate)
             }
-            Content::Authorities { .. } => {
+            Content::Authorities { trusted, .. } => {
                 let revoked = self.second.as_deref().map(Vec::as_slice);
-                authorities(&self.first, revoked).map(Material::Authorities)
+                let roots = match trusted {
+                    Source::System => usable_roots(&self.first),
+                    Source::Inline(_) | Source::File(_) => roots(&self.first)?,
+                };
+                authorities(roots, revoked).map(Material::Authorities)
             }
         }
     }
@@ -425,13 +450,24 @@ fn certificate(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
     Ok(Arc::new(certified))
 }
 
-fn authorities(trusted: &[u8], revoked: Option<&[u8]>) -> Result<Arc<Authorities>, String> {
+fn roots(trusted: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(trusted)? {
         roots
             .add(certificate)
             .map_err(|error| format!("an authority's certificate cannot be used: {error}"))?;
     }
+    Ok(roots)
+}
+
+/// A system's bundle may have some that are of no use.
+fn usable_roots(trusted: &[u8]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(trusted).filter_map(Result::ok));
+    roots
+}
+
+fn authorities(roots: RootCertStore, revoked: Option<&[u8]>) -> Result<Arc<Authorities>, String> {
     let revoked: Vec<_> = CertificateRevocationListDer::pem_slice_iter(revoked.unwrap_or_default())
         .collect::<Result<_, _>>()
         .map_err(|error| format!("the list of revoked certificates is no PEM: {error}"))?;

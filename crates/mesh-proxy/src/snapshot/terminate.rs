@@ -104,7 +104,10 @@ type Parameters = (
     Vec<SupportedCipherSuite>,
 );
 
-fn parameters(at: &At<'_>, message: Option<&pb::TlsParameters>) -> Result<Parameters, Refusal> {
+pub(super) fn parameters(
+    at: &At<'_>,
+    message: Option<&pb::TlsParameters>,
+) -> Result<Parameters, Refusal> {
     use pb::TlsParameters;
     let none = TlsParameters::default();
     let message = message.unwrap_or(&none);
@@ -231,28 +234,10 @@ fn constraints(
             trust_chain_verification, custom_validator_config, only_verify_leaf_cert_crl, max_verify_depth,
         }
     });
-    let mut constraints = Constraints::default();
-    for (i, matcher) in match_typed_subject_alt_names.iter().enumerate() {
-        let at = at.item("match_typed_subject_alt_names", i);
-        let pattern = matcher.matcher.as_ref();
-        let exact = match pattern.and_then(|pattern| pattern.match_pattern.as_ref()) {
-            Some(MatchPattern::Exact(name))
-                if !is_set(&matcher.oid) && pattern.is_some_and(|p| !p.ignore_case) =>
-            {
-                name.clone()
-            }
-            _ => return Err(at.refuse("must be an exact name")),
-        };
-        constraints
-            .names
-            .insert(match SanType::try_from(matcher.san_type) {
-                Ok(SanType::Dns) => Name::Dns(exact),
-                Ok(SanType::Uri) => Name::Uri(exact),
-                Ok(SanType::Email) => Name::Email(exact),
-                Ok(SanType::IpAddress) => Name::Address(exact),
-                _ => return Err(at.field("san_type").unsupported()),
-            });
-    }
+    let mut constraints = Constraints {
+        names: names(at, match_typed_subject_alt_names)?,
+        ..Constraints::default()
+    };
     for (i, text) in verify_certificate_spki.iter().enumerate() {
         let place = at.item("verify_certificate_spki", i);
         let key = STANDARD.decode(text).ok().filter(|key| key.len() == 32);
@@ -266,6 +251,34 @@ fn constraints(
         constraints.hashes.push(hash);
     }
     Ok(constraints)
+}
+
+/// The names in a context, of which a certificate must have one.
+pub(super) fn names(
+    at: &At<'_>,
+    matchers: &[pb::SubjectAltNameMatcher],
+) -> Result<BTreeSet<Name>, Refusal> {
+    let mut names = BTreeSet::new();
+    for (i, matcher) in matchers.iter().enumerate() {
+        let at = at.item("match_typed_subject_alt_names", i);
+        let pattern = matcher.matcher.as_ref();
+        let exact = match pattern.and_then(|pattern| pattern.match_pattern.as_ref()) {
+            Some(MatchPattern::Exact(name))
+                if !is_set(&matcher.oid) && pattern.is_some_and(|p| !p.ignore_case) =>
+            {
+                name.clone()
+            }
+            _ => return Err(at.refuse("must be an exact name")),
+        };
+        names.insert(match SanType::try_from(matcher.san_type) {
+            Ok(SanType::Dns) => Name::Dns(exact),
+            Ok(SanType::Uri) => Name::Uri(exact),
+            Ok(SanType::Email) => Name::Email(exact),
+            Ok(SanType::IpAddress) => Name::Address(exact),
+            _ => return Err(at.field("san_type").unsupported()),
+        });
+    }
+    Ok(names)
 }
 
 /// `0a1b` or `0A:1B`.

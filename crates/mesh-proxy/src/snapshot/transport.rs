@@ -2,8 +2,7 @@
 //!
 //! Certificates and roots of the mesh never come over xDS: a context only names them by Istio's secret names
 //! (`default`, `ROOTCA`), and both stand for this proxy's own [`Identity`]. Other names are those of secrets; see
-//! `terminate.rs`. What remains of a context
-//! is [`Terms`]. Equal terms share one configuration over all versions of a resource, so that an
+//! `terminate.rs` and `originate.rs`. What remains of a context is [`Terms`]. Equal terms share one configuration over all versions of a resource, so that an
 //! unrelated change neither breaks connections nor forgets pools.
 
 use std::collections::BTreeSet;
@@ -27,6 +26,8 @@ use mesh_xds::envoy::tls::tls_parameters::TlsProtocol;
 use prost::Name;
 
 use super::field::{At, Refusal, is_set, must_be_off, sort_fields, unpack};
+use super::originate;
+use super::secret::Secrets;
 use super::terminate;
 
 /// Istio's name for the workload's own certificate.
@@ -43,24 +44,39 @@ pub(super) struct Terms {
     alpn: Vec<Vec<u8>>,
 }
 
+/// What a cluster's TLS context demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Upstream {
+    /// An identity of the mesh answers, and sees ours.
+    Mesh(Terms),
+    /// A server outside the mesh.
+    Foreign(originate::Terms),
+}
+
+impl Upstream {
+    /// The names of the secrets that are asked for.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let foreign = match self {
+            Self::Mesh(_) => None,
+            Self::Foreign(terms) => Some(terms.secrets()),
+        };
+        foreign.into_iter().flatten()
+    }
+}
+
 /// Configurations in use, by their terms.
 #[derive(Clone, Debug)]
-pub(super) struct Configurations<C>(Vec<(Terms, Arc<C>)>);
+pub(super) struct Configurations<C, T = Terms>(Vec<(T, Arc<C>)>);
 
-impl<C> Default for Configurations<C> {
+impl<C, T> Default for Configurations<C, T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<C> Configurations<C> {
+impl<C, T: PartialEq> Configurations<C, T> {
     /// The configuration for these terms: one that is known here or was known `before`, else a new one.
-    fn get(
-        &mut self,
-        before: Option<&Self>,
-        terms: Terms,
-        make: impl FnOnce(Peers, &[&[u8]]) -> Arc<C>,
-    ) -> Arc<C> {
+    fn get(&mut self, before: Option<&Self>, terms: T, make: impl FnOnce(&T) -> Arc<C>) -> Arc<C> {
         let known = |this: &Self| {
             let found = this.0.iter().find(|(known, _)| *known == terms);
             found.map(|(_, config)| Arc::clone(config))
@@ -68,29 +84,36 @@ impl<C> Configurations<C> {
         if let Some(config) = known(self) {
             return config;
         }
-        let config = before.and_then(known).unwrap_or_else(|| {
-            let peers = match &terms.peers {
-                None => Peers::TrustDomain,
-                Some(ids) => Peers::Only(ids.iter().cloned().collect()),
-            };
-            let alpn: Vec<&[u8]> = terms.alpn.iter().map(Vec::as_slice).collect();
-            make(peers, &alpn)
-        });
+        let config = before.and_then(known).unwrap_or_else(|| make(&terms));
         self.0.push((terms, Arc::clone(&config)));
         config
     }
 }
 
-impl Configurations<rustls::ClientConfig> {
+impl Terms {
+    fn make<C>(&self, make: impl FnOnce(Peers, &[&[u8]]) -> Arc<C>) -> Arc<C> {
+        let peers = match &self.peers {
+            None => Peers::TrustDomain,
+            Some(ids) => Peers::Only(ids.iter().cloned().collect()),
+        };
+        let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
+        make(peers, &alpn)
+    }
+}
+
+impl Configurations<rustls::ClientConfig, Upstream> {
     /// For connections that we open.
     pub(super) fn client(
         &mut self,
         before: Option<&Self>,
-        identity: &Arc<Identity>,
-        terms: Terms,
+        (identity, secrets): (&Arc<Identity>, &Secrets),
+        terms: Upstream,
     ) -> Arc<rustls::ClientConfig> {
-        self.get(before, terms, |peers, alpn| {
-            tls::client_config(identity, peers, alpn)
+        self.get(before, terms, |terms| match terms {
+            Upstream::Mesh(terms) => {
+                terms.make(|peers, alpn| tls::client_config(identity, peers, alpn))
+            }
+            Upstream::Foreign(terms) => terms.config(secrets),
         })
     }
 }
@@ -103,8 +126,8 @@ impl Configurations<rustls::ServerConfig> {
         identity: &Arc<Identity>,
         terms: Terms,
     ) -> Arc<rustls::ServerConfig> {
-        self.get(before, terms, |peers, alpn| {
-            tls::server_config(identity, peers, alpn)
+        self.get(before, terms, |terms| {
+            terms.make(|peers, alpn| tls::server_config(identity, peers, alpn))
         })
     }
 }
@@ -115,28 +138,60 @@ pub(super) fn upstream(
     socket: Option<&TransportSocket>,
     identity: &Identity,
     default_alpn: &[&str],
-) -> Result<Option<(Terms, rustls::pki_types::ServerName<'static>)>, Refusal> {
+) -> Result<Option<(Upstream, rustls::pki_types::ServerName<'static>)>, Refusal> {
     use pb::UpstreamTlsContext;
     let Some(context) = context::<UpstreamTlsContext>(at, socket)? else {
         return Ok(None);
     };
     let at = at.field("typed_config");
     sort_fields!(at, &context => UpstreamTlsContext {
-        takes { common_tls_context, sni }
+        takes { common_tls_context, sni, auto_sni_san_validation }
         // Sessions are never resumed, and all keys of TLS 1.3 are for signing.
         ignores { max_session_keys, enforce_rsa_key_usage }
-        refuses { auto_host_sni, auto_sni_san_validation, allow_renegotiation }
+        refuses { auto_host_sni, allow_renegotiation }
     });
     let sni = rustls::pki_types::ServerName::try_from(sni.clone())
         .map_err(|_| at.field("sni").refuse(format!("{sni:?} is no server name")))?;
-    let mut terms = common(&at, common_tls_context.as_ref(), identity)?;
-    if terms.alpn.is_empty() {
-        terms.alpn = default_alpn
-            .iter()
-            .map(|protocol| protocol.as_bytes().to_vec())
-            .collect();
+    let default_alpn = || {
+        let protocols = default_alpn.iter();
+        protocols.map(|p| p.as_bytes().to_vec()).collect::<Vec<_>>()
+    };
+    if let Some(common) = common_tls_context
+        && !is_of_the_mesh(common)
+    {
+        let at = at.field("common_tls_context");
+        let mut terms = originate::read(&at, common, *auto_sni_san_validation)?;
+        if terms.alpn.is_empty() {
+            terms.alpn = default_alpn();
+        }
+        return Ok(Some((Upstream::Foreign(terms), sni)));
     }
-    Ok(Some((terms, sni)))
+    let mut terms = common(&at, common_tls_context.as_ref(), identity)?;
+    if *auto_sni_san_validation {
+        return Err(at
+            .field("auto_sni_san_validation")
+            .refuse("does not go with identities of the mesh, whose names are SPIFFE ids"));
+    }
+    if terms.alpn.is_empty() {
+        terms.alpn = default_alpn();
+    }
+    Ok(Some((Upstream::Mesh(terms), sni)))
+}
+
+/// Whether a cluster's context shows the own certificate or believes the roots of the mesh.
+fn is_of_the_mesh(common: &pb::CommonTlsContext) -> bool {
+    let certificates = &common.tls_certificate_sds_secret_configs;
+    let roots = match &common.validation_context_type {
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(secret)) => Some(secret),
+        Some(ValidationContextType::CombinedValidationContext(combined)) => {
+            combined.validation_context_sds_secret_config.as_ref()
+        }
+        _ => None,
+    };
+    certificates
+        .iter()
+        .any(|secret| secret.name == OWN_CERTIFICATE)
+        || roots.is_some_and(|secret| secret.name == ROOTS)
 }
 
 /// How a filter chain terminates TLS.

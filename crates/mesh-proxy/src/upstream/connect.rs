@@ -249,6 +249,9 @@ async fn tls(
     let name = tls.sni.clone();
     let stream = match purpose {
         Purpose::Http => connector.connect(name, stream).await,
+        Purpose::Session { .. } if !tls.is_mesh => {
+            connector.with_alpn(Vec::new()).connect(name, stream).await
+        }
         Purpose::Session { caller } => {
             // Instead of what the cluster's requests may be sent in.
             let connector = connector.with_alpn(alpn::offer(&caller.name));

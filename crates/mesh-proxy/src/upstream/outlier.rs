@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tracing::info;
 
+use crate::grpc;
 use crate::snapshot::{Cluster, Endpoint};
 
 /// When an endpoint is ejected, and for how long.
@@ -66,6 +68,16 @@ pub(crate) enum Outcome {
     Unreachable,
     /// There was no answer in time.
     Late,
+}
+
+impl Outcome {
+    /// Of an answer: gRPC's own status, if it is in the headers, counts as the HTTP status that it stands for.
+    pub(crate) fn of(status: StatusCode, grpc: Option<u8>) -> Self {
+        Self::Status(match grpc {
+            None => status.as_u16(),
+            Some(code) => grpc::http_status(code),
+        })
+    }
 }
 
 impl Health {

@@ -333,6 +333,7 @@ pub(crate) fn mesh_endpoint(
         address: address.to_string().into(),
         workload: workload("web", "v1"),
         tls: Some(UpstreamTls {
+            is_mesh: true,
             config: tls::client_config(identity, peers, &[b"h2", b"http/1.1"]),
             sni: name.to_owned().try_into().expect("a server name"),
         }),

@@ -204,6 +204,7 @@ pub(crate) fn outbound(identity: &Arc<Identity>, server: &Proxy) -> Setup {
         address: server.address.to_string().into(),
         workload: workload("web", "v1"),
         tls: Some(UpstreamTls {
+            is_mesh: true,
             // What the cluster offers to HTTP does not matter to a session.
             config: tls::client_config(identity, Peers::TrustDomain, &[b"h2"]),
             sni: NAME.try_into().expect("a server name"),

@@ -120,9 +120,9 @@ fn destination_rules() {
         Level::Warning,
         "DestinationRule",
         &[(
-            "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}",
-            "spec.trafficPolicy.tls",
-            "tls is accepted",
+            "{host: a, trafficPolicy: {tls: {mode: SIMPLE, caCrl: /a}}}",
+            "spec.trafficPolicy.tls.caCrl",
+            "caCrl is accepted",
         )],
     );
     spec(

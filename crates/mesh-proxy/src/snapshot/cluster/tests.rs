@@ -19,7 +19,13 @@ use crate::snapshot::samples::{
 const NAME: &str = "outbound|80|v1|shop.default.svc.cluster.local";
 
 fn read(message: &pb::Cluster) -> Result<ClusterSpec, Refusal> {
-    compile(&At::ROOT, message, None, &context().identity)
+    let context = context();
+    compile(
+        &At::ROOT,
+        message,
+        None,
+        (&context.identity, &context.secrets),
+    )
 }
 
 fn refused(change: impl FnOnce(&mut pb::Cluster)) -> String {
@@ -336,14 +342,26 @@ fn state_survives_while_connections_would_be_made_alike() {
     // A setting that has nothing to do with connections.
     let mut message = eds_cluster(NAME);
     message.lb_policy = LbPolicy::Random as i32;
-    let spec2 = compile(&At::ROOT, &message, Some(&spec), &identity).unwrap();
+    let spec2 = compile(
+        &At::ROOT,
+        &message,
+        Some(&spec),
+        (&identity, &Secrets::default()),
+    )
+    .unwrap();
     let after = build(&spec2, &endpoints(list("shop-v1")), Some(&before), 2);
     assert!(Arc::ptr_eq(&before.endpoints[0], &after.endpoints[0]));
 
     // Other peers: connections to the old ones must not be used.
     let socket = tls_socket(&upstream_tls("outbound_.80_._.shop", &["shop", "thief"]));
     message.transport_socket_matches[0].transport_socket = Some(socket);
-    let spec3 = compile(&At::ROOT, &message, Some(&spec2), &identity).unwrap();
+    let spec3 = compile(
+        &At::ROOT,
+        &message,
+        Some(&spec2),
+        (&identity, &Secrets::default()),
+    )
+    .unwrap();
     let after = build(&spec3, &endpoints(list("shop-v1")), Some(&before), 2);
     assert!(!Arc::ptr_eq(
         &before.endpoints[0].state,
@@ -356,7 +374,13 @@ fn state_survives_while_connections_would_be_made_alike() {
 
     // Another protocol in plain text.
     let options = explicit(ProtocolConfig::Http2ProtocolOptions(Default::default()));
-    let spec4 = compile(&At::ROOT, &with_options(options), Some(&spec), &identity).unwrap();
+    let spec4 = compile(
+        &At::ROOT,
+        &with_options(options),
+        Some(&spec),
+        (&identity, &Secrets::default()),
+    )
+    .unwrap();
     let after = build(&spec4, &endpoints(list("shop-v1")), Some(&before), 2);
     assert!(Arc::ptr_eq(
         &before.endpoints[0].state,

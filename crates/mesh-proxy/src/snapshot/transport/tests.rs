@@ -10,8 +10,10 @@ fn identity() -> Arc<Identity> {
 fn read_upstream(context: &pb::UpstreamTlsContext) -> Result<(Terms, String), Refusal> {
     let socket = tls_socket(context);
     let read = upstream(&At::ROOT, Some(&socket), &identity(), &["h2", "http/1.1"])?;
-    let (terms, sni) = read.expect("a TLS socket is not plain text");
-    Ok((terms, sni.to_str().into_owned()))
+    match read.expect("a TLS socket is not plain text") {
+        (Upstream::Mesh(terms), sni) => Ok((terms, sni.to_str().into_owned())),
+        (other, _) => panic!("not for the mesh: {other:?}"),
+    }
 }
 
 fn read_downstream(context: &pb::DownstreamTlsContext) -> Result<Terms, Refusal> {
@@ -173,20 +175,21 @@ fn whatever_would_weaken_or_change_tls_is_refused_by_name() {
 
 #[test]
 fn equal_terms_share_a_configuration_over_versions() {
-    let identity = identity();
+    let (identity, secrets) = (identity(), Secrets::default());
+    let trust = (&identity, &secrets);
     let terms = |accounts: &[&str]| read_upstream(&upstream_tls("shop", accounts)).unwrap().0;
     let mut first = Configurations::default();
-    let a = first.client(None, &identity, terms(&["a"]));
+    let a = first.client(None, trust, Upstream::Mesh(terms(&["a"])));
     assert!(Arc::ptr_eq(
         &a,
-        &first.client(None, &identity, terms(&["a"]))
+        &first.client(None, trust, Upstream::Mesh(terms(&["a"])))
     ));
     let mut second = Configurations::default();
     assert!(Arc::ptr_eq(
         &a,
-        &second.client(Some(&first), &identity, terms(&["a"]))
+        &second.client(Some(&first), trust, Upstream::Mesh(terms(&["a"])))
     ));
-    let b = second.client(Some(&first), &identity, terms(&["a", "b"]));
+    let b = second.client(Some(&first), trust, Upstream::Mesh(terms(&["a", "b"])));
     assert!(!Arc::ptr_eq(&a, &b));
     assert_eq!(a.alpn_protocols, [b"h2".to_vec()]);
 }

@@ -3,34 +3,51 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use mesh_tests::tool;
+use crate::tool;
 
-/// Certificates that the test makes with openssl.
-pub(crate) struct Papers(tempfile::TempDir);
+/// Certificates that a test makes with openssl.
+#[derive(Debug)]
+pub struct Papers(tempfile::TempDir);
 
 impl Papers {
-    pub(crate) fn new() -> Self {
+    /// None yet.
+    ///
+    /// # Panics
+    ///
+    /// When no directory can be made for them.
+    #[must_use]
+    pub fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory can be made"))
     }
 
     /// Where a paper is.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// The same as text.
-    pub(crate) fn text(&self, name: &str) -> String {
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
     /// Makes `NAME.crt` and `NAME.key`: an authority, or what one has signed for a host.
-    pub(crate) async fn issue(&self, name: &str, host: &str, by: Option<&str>) {
+    ///
+    /// # Panics
+    ///
+    /// When openssl or a paper that it needs is not there.
+    pub async fn issue(&self, name: &str, host: &str, by: Option<&str>) {
         let elliptic = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
         self.issue_with(&elliptic, name, host, by).await;
     }
 
     /// The same with a key of RSA.
-    pub(crate) async fn issue_rsa(&self, name: &str, host: &str) {
+    ///
+    /// # Panics
+    ///
+    /// When openssl or a paper that it needs is not there.
+    pub async fn issue_rsa(&self, name: &str, host: &str) {
         self.issue_with(&["rsa:2048"], name, host, None).await;
     }
 
@@ -80,12 +97,22 @@ impl Papers {
     }
 
     /// What it says.
-    pub(crate) fn read(&self, name: &str) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When openssl or a paper that it needs is not there.
+    #[must_use]
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("the paper was made")
     }
 
     /// YAML of a Secret of the gateway with this certificate, and the authority of clients.
-    pub(crate) fn secret(&self, name: &str, certificate: &str) -> String {
+    ///
+    /// # Panics
+    ///
+    /// When openssl or a paper that it needs is not there.
+    #[must_use]
+    pub fn secret(&self, name: &str, certificate: &str) -> String {
         let mut yaml = format!(
             "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: istio-system}}\nstringData:\n"
         );
@@ -104,7 +131,11 @@ impl Papers {
     }
 
     /// Makes `NAME.crl`, in which an authority takes back what it has signed.
-    pub(crate) async fn revoke(&self, name: &str, by: &str, revoked: &[&str]) {
+    ///
+    /// # Panics
+    ///
+    /// When openssl or a paper that it needs is not there.
+    pub async fn revoke(&self, name: &str, by: &str, revoked: &[&str]) {
         let directory = self.text("");
         let settings = format!(
             "[ca]\ndefault_ca = d\n[d]\ndatabase = {directory}/index\ncrlnumber = {directory}/number\n\
@@ -139,5 +170,11 @@ impl Papers {
         tool::run("openssl", &arguments)
             .await
             .expect("openssl makes a list");
+    }
+}
+
+impl Default for Papers {
+    fn default() -> Self {
+        Self::new()
     }
 }
