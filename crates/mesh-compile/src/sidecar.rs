@@ -12,12 +12,12 @@ use mesh_xds::envoy::core::TrafficDirection;
 use mesh_xds::envoy::listener::FilterChain;
 use mesh_xds::envoy::route::{Route, VirtualHost};
 use mesh_xds::node::NodeMetadata;
-use mesh_xds::{Resource, ResourceSet, ResourceType, names};
+use mesh_xds::{Base, Resource, ResourceSet, ResourceType, names};
 
 use self::addresses::ByAddress;
 use self::inbound::Inbound;
 use crate::client::Client;
-use crate::encoded::{Security, Typed};
+use crate::encoded::Security;
 use crate::listener::{Callers, http_chain, listener, rds, route_configuration};
 use crate::mesh::Mesh;
 use crate::route::{Router, direct_response};
@@ -34,10 +34,7 @@ const HTTP_PORT: u16 = 80;
 /// All resources of one sidecar; `outbound` is what it shares with equal clients.
 pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -> ResourceSet {
     let own = mesh.workloads.of_node(node);
-    let mut set = ResourceSet::new();
-    for (resource_type, resource) in &outbound.resources {
-        set.insert_resource(*resource_type, Arc::clone(resource));
-    }
+    let mut set = ResourceSet::with_base(&outbound.base);
     let mut virtual_outbound = listener(
         names::VIRTUAL_OUTBOUND.to_owned(),
         OUTBOUND_ADDRESS,
@@ -80,7 +77,7 @@ fn requests(mesh: &Mesh) -> FilterChain {
 /// What the sidecars of equal clients have in common: routes, clusters and endpoints.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    resources: Vec<Typed>,
+    base: Base,
     by_address: ByAddress,
 }
 
@@ -130,7 +127,7 @@ impl Outbound {
                 .clusters(mesh, client, Security::Ours, clusters),
         );
         Self {
-            resources,
+            base: resources.into_iter().collect(),
             by_address: ByAddress::new(mesh, client),
         }
     }

@@ -4,7 +4,7 @@
 //! which version of them the mesh speaks. On top of them stand
 //!
 //! - [`ResourceType`], [`Resource`] and [`ResourceSet`]: what a control plane has to say to one proxy, with
-//!   versions that are hashes of the content;
+//!   versions that are hashes of the content; most of it is a [`Base`] that proxies share;
 //! - [`server::DeltaSession`] and [`client::DeltaClient`]: both ends of incremental ADS as state machines.
 //!   Messages go in, messages come out; connections and clocks belong to the caller;
 //! - [`names`], [`node`], [`metadata`] and [`Workload`]: what the mesh writes into the free-form parts of
@@ -20,13 +20,13 @@ pub mod names;
 pub mod node;
 mod resource;
 pub mod server;
+mod set;
 mod structs;
 mod workload;
 
 pub use locality::{Locality, LocalityError};
-pub use resource::{
-    Discoverable, Resource, ResourceError, ResourceSet, ResourceType, pack, unpack,
-};
+pub use resource::{Discoverable, Resource, ResourceError, ResourceType, pack, unpack};
+pub use set::{Base, ResourceSet};
 pub use workload::Workload;
 
 /// `mesh.v1`: the Registry and Telemetry services, generated from `proto/mesh.proto`, which documents them.

@@ -1,9 +1,7 @@
-//! Resources and sets of them: what a control plane has to say to one proxy.
+//! Resources: what a control plane has to say, each with a name and a version. Sets of them are in `set.rs`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use prost::{DecodeError, Message, Name};
@@ -235,65 +233,10 @@ fn content_hash(bytes: &[u8]) -> String {
         })
 }
 
-/// All resources of one proxy. Cloning is cheap enough to be done per push: resources are shared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResourceSet {
-    /// Indexed by `ResourceType as usize`.
-    by_type: [BTreeMap<String, Arc<Resource>>; ResourceType::COUNT],
-}
-
-impl ResourceSet {
-    /// An empty set.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Encodes and adds a message, in place of one of the same type and name.
-    pub fn insert<M: Discoverable>(&mut self, message: &M) {
-        self.insert_resource(M::TYPE, Arc::new(Resource::new(message)));
-    }
-
-    /// Adds a resource that is encoded already, in place of one of the same type and name.
-    pub fn insert_resource(&mut self, resource_type: ResourceType, resource: Arc<Resource>) {
-        self.by_type[resource_type as usize].insert(resource.name.clone(), resource);
-    }
-
-    /// Takes a resource away.
-    pub fn remove(&mut self, resource_type: ResourceType, name: &str) -> Option<Arc<Resource>> {
-        self.by_type[resource_type as usize].remove(name)
-    }
-
-    /// The resource with this name.
-    #[must_use]
-    pub fn get(&self, resource_type: ResourceType, name: &str) -> Option<&Arc<Resource>> {
-        self.by_type[resource_type as usize].get(name)
-    }
-
-    /// All resources of a type, by name.
-    pub fn iter(
-        &self,
-        resource_type: ResourceType,
-    ) -> impl ExactSizeIterator<Item = &Arc<Resource>> + use<'_> {
-        self.by_type[resource_type as usize].values()
-    }
-
-    /// How many resources of a type there are.
-    #[must_use]
-    pub fn len(&self, resource_type: ResourceType) -> usize {
-        self.by_type[resource_type as usize].len()
-    }
-
-    /// Whether there is no resource of any type.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_type.iter().all(BTreeMap::is_empty)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Resource, ResourceError, ResourceSet, ResourceType};
+    use super::{Resource, ResourceError, ResourceType};
+    use crate::ResourceSet;
     use crate::envoy::cluster::Cluster;
     use crate::envoy::listener::Listener;
 
@@ -393,29 +336,5 @@ mod tests {
             !text.contains(&bytes.join(", ")) && !text.contains("the key"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn sets_replace_by_type_and_name() {
-        let mut set = ResourceSet::new();
-        assert!(set.is_empty());
-        set.insert(&cluster("b"));
-        set.insert(&cluster("a"));
-        let mut changed = cluster("a");
-        changed.alt_stat_name = "other".into();
-        set.insert(&changed);
-        let names: Vec<_> = set
-            .iter(ResourceType::Cluster)
-            .map(|resource| resource.name.as_str())
-            .collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(
-            set.get(ResourceType::Cluster, "a")
-                .map(|r| r.version.clone()),
-            Some(Resource::new(&changed).version)
-        );
-        assert!(set.remove(ResourceType::Cluster, "a").is_some());
-        assert_eq!(set.len(ResourceType::Cluster), 1);
-        assert_eq!(set.len(ResourceType::Listener), 0);
     }
 }

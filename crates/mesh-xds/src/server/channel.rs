@@ -35,6 +35,27 @@ struct UnderWay {
     names: BTreeSet<String>,
 }
 
+/// Resources that may not be what the proxy was told.
+#[derive(Debug, Default)]
+enum Suspects {
+    #[default]
+    None,
+    /// These, and no others.
+    Named(BTreeSet<String>),
+    All,
+}
+
+impl Suspects {
+    fn add(&mut self, names: BTreeSet<String>) {
+        match self {
+            Self::None if names.is_empty() => {}
+            Self::None => *self = Self::Named(names),
+            Self::Named(known) => known.extend(names),
+            Self::All => {}
+        }
+    }
+}
+
 /// One type's part of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Channel {
@@ -50,8 +71,8 @@ pub(super) struct Channel {
     owed: BTreeSet<String>,
     /// A wildcard subscription must be answered even if there is nothing.
     owes_answer: bool,
-    /// There may be something to send.
-    dirty: bool,
+    /// Where there may be something to send.
+    suspects: Suspects,
     under_way: Option<UnderWay>,
     last_sent: Option<Mark>,
     acked: Option<Mark>,
@@ -61,9 +82,24 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Something else than before may have to be sent.
-    pub(super) fn look_again(&mut self) {
-        self.dirty = true;
+    /// What there is of this type has changed.
+    pub(super) fn look_again(
+        &mut self,
+        resource_type: ResourceType,
+        before: &ResourceSet,
+        now: &ResourceSet,
+    ) {
+        // The first request looks at everything.
+        if !self.opened || matches!(self.suspects, Suspects::All) {
+            return;
+        }
+        self.suspects.add(before.differences(now, resource_type));
+        // Names that come and go while the proxy is slow must not add up.
+        if let Suspects::Named(names) = &self.suspects
+            && names.len() > self.told.len() + now.len(resource_type)
+        {
+            self.suspects = Suspects::All;
+        }
     }
 
     /// A response has no answer yet.
@@ -119,7 +155,7 @@ impl Channel {
         let subscribe = &request.resource_names_subscribe;
         let unsubscribe = &request.resource_names_unsubscribe;
         if first || !subscribe.is_empty() || !unsubscribe.is_empty() {
-            self.dirty = true;
+            self.suspects = Suspects::All;
         }
         if first && subscribe.is_empty() && resource_type.is_wildcard() {
             self.want_all();
@@ -179,12 +215,9 @@ impl Channel {
 
     /// These must be sent again, as far as they are wanted.
     pub(super) fn owe(&mut self, names: Vec<String>) {
-        for name in names {
-            if self.wants(&name) {
-                self.owed.insert(name);
-                self.dirty = true;
-            }
-        }
+        let wanted: BTreeSet<String> = names.into_iter().filter(|name| self.wants(name)).collect();
+        self.owed.extend(wanted.iter().cloned());
+        self.suspects.add(wanted);
     }
 
     /// What to send now, if anything: not while a response is under way.
@@ -195,17 +228,18 @@ impl Channel {
         removals: Removals,
         max_bytes: usize,
     ) -> Option<Push> {
-        if !self.opened || !self.dirty || self.under_way.is_some() {
+        if !self.opened || self.under_way.is_some() {
             return None;
         }
-        let wanted: Box<dyn Iterator<Item = _>> = if self.wildcard {
-            Box::new(set.iter(resource_type))
-        } else {
-            Box::new(
-                self.names
-                    .iter()
-                    .filter_map(|name| set.get(resource_type, name)),
-            )
+        let get = |name: &String| set.get(resource_type, name);
+        let wanted: Box<dyn Iterator<Item = _>> = match &self.suspects {
+            Suspects::None => return None,
+            Suspects::Named(names) => {
+                let wanted = names.iter().filter(|name| self.wants(name));
+                Box::new(wanted.filter_map(get))
+            }
+            Suspects::All if self.wildcard => Box::new(set.iter(resource_type)),
+            Suspects::All => Box::new(self.names.iter().filter_map(get)),
         };
         let mut push = Push {
             resources: Vec::new(),
@@ -234,20 +268,25 @@ impl Channel {
                 ..Sent::default()
             });
         }
-        let exists = |name: &String| set.get(resource_type, name).is_some();
+        let exists = |name: &String| get(name).is_some();
         push.removed
             .extend(self.owed.iter().filter(|name| !exists(name)).cloned());
-        let mut gone = self
-            .told
-            .keys()
-            .filter(|name| !exists(name) && !self.owed.contains(*name))
-            .peekable();
+        let told: Box<dyn Iterator<Item = &String>> = match &self.suspects {
+            Suspects::None => return None,
+            Suspects::Named(names) => {
+                Box::new(names.iter().filter(|name| self.told.contains_key(*name)))
+            }
+            Suspects::All => Box::new(self.told.keys()),
+        };
+        let gone = told.filter(|name| !exists(name) && !self.owed.contains(*name));
         if removals == Removals::Now {
             push.removed.extend(gone.cloned());
         } else {
-            complete &= gone.peek().is_none();
+            complete &= gone.take(1).count() == 0;
         }
-        self.dirty = !complete;
+        if complete {
+            self.suspects = Suspects::None;
+        }
         let nothing = push.resources.is_empty() && push.removed.is_empty();
         if nothing && !self.owes_answer {
             return None;
@@ -285,7 +324,7 @@ impl Channel {
             Sync::NotAsked
         } else if !self.rejected.is_empty() {
             Sync::Rejected
-        } else if self.dirty || self.under_way.is_some() {
+        } else if !matches!(self.suspects, Suspects::None) || self.under_way.is_some() {
             Sync::Stale
         } else {
             Sync::Synced

@@ -128,11 +128,11 @@ impl DeltaSession {
         set: ResourceSet,
         now: SystemTime,
     ) -> Vec<DeltaDiscoveryResponse> {
+        for (kind, channel) in ResourceType::ALL.into_iter().zip(&mut self.channels) {
+            channel.look_again(kind, &self.set, &set);
+        }
         self.set = set;
         self.generation += 1;
-        for channel in &mut self.channels {
-            channel.look_again();
-        }
         self.flush(now)
     }
 

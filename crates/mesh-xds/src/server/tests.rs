@@ -14,7 +14,7 @@ use crate::envoy::endpoint::ClusterLoadAssignment;
 use crate::envoy::listener::Listener;
 use crate::envoy::route::{RouteConfiguration, VirtualHost};
 use crate::envoy::tls::{GenericSecret, Secret, secret::Type};
-use crate::{ResourceSet, ResourceType};
+use crate::{Base, ResourceSet, ResourceType};
 
 use ResourceType::{Cluster as C, Endpoint as E, Listener as L, Route as R};
 
@@ -387,11 +387,14 @@ fn requests_over_the_limits_change_nothing() {
     ));
 }
 
+/// (type, name) to content.
+type Contents = BTreeMap<(ResourceType, u8), u8>;
+
 /// What can happen in the random test.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The control plane has new resources: (type, name) to content.
-    Change(BTreeMap<(ResourceType, u8), u8>),
+    /// The control plane has new resources on the base that there is, or on another one.
+    Change(Option<Contents>, Contents),
     /// The proxy wants other endpoints or routes.
     Subscribe(ResourceType, BTreeSet<u8>),
     /// The oldest message on its way to the control plane arrives.
@@ -406,11 +409,24 @@ fn kinds() -> impl Strategy<Value = ResourceType> {
     prop::sample::select(ResourceType::ALL.to_vec())
 }
 
+fn contents() -> impl Strategy<Value = Contents> {
+    prop::collection::btree_map((kinds(), 0..5u8), 0..3u8, 0..8)
+}
+
+fn base(contents: &Contents) -> Base {
+    let mut all = ResourceSet::new();
+    for ((kind, index), content) in contents {
+        insert(&mut all, *kind, &name(*index), *content);
+    }
+    let typed = |kind| all.iter(kind).map(move |one| (kind, one.clone()));
+    ResourceType::ALL.into_iter().flat_map(typed).collect()
+}
+
 fn events() -> impl Strategy<Value = Event> {
-    let content = prop::collection::btree_map((kinds(), 0..5u8), 0..3u8, 0..12);
     let names = prop::collection::btree_set(0..5u8, 0..5);
     prop_oneof![
-        2 => content.prop_map(Event::Change),
+        2 => (prop::option::of(contents()), contents())
+            .prop_map(|(shared, own)| Event::Change(shared, own)),
         2 => (prop::sample::select(vec![E, R]), names)
             .prop_map(|(kind, names)| Event::Subscribe(kind, names)),
         6 => Just(Event::ToServer),
@@ -427,6 +443,7 @@ fn name(index: u8) -> String {
 struct World {
     client: DeltaClient,
     server: DeltaSession,
+    base: Base,
     present: ResourceSet,
     up: VecDeque<DeltaDiscoveryRequest>,
     down: VecDeque<DeltaDiscoveryResponse>,
@@ -451,6 +468,7 @@ impl World {
         Self {
             client,
             server: DeltaSession::new(ResourceSet::new(), small()),
+            base: Base::default(),
             present: ResourceSet::new(),
             up,
             down: VecDeque::new(),
@@ -460,9 +478,12 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Change(content) => {
-                self.present = ResourceSet::new();
-                for ((kind, index), content) in content {
+            Event::Change(shared, own) => {
+                if let Some(shared) = shared {
+                    self.base = base(&shared);
+                }
+                self.present = ResourceSet::with_base(&self.base);
+                for ((kind, index), content) in own {
                     insert(&mut self.present, kind, &name(index), content);
                 }
                 let responses = self.server.on_resources(self.present.clone(), NOW);
@@ -575,6 +596,58 @@ proptest! {
                 Sync::Rejected => prop_assert!(refused),
                 Sync::Stale => prop_assert!(false, "nothing is on its way"),
             }
+        }
+    }
+}
+
+proptest! {
+    /// A proxy that takes everything at once is told of what differs and of nothing else, except for the endpoints
+    /// of a cluster that it had in another version.
+    #[test]
+    fn only_differences_are_sent(changes in prop::collection::vec((prop::option::of(contents()), contents()), 1..12)) {
+        let mut stream = Stream::new(&[]);
+        for kind in ResourceType::ALL {
+            stream.settle(&ask(kind, &["*"]));
+        }
+        let (mut shared, mut before) = (Contents::new(), Contents::new());
+        let mut on = Base::default();
+        for (other, own) in changes {
+            if let Some(other) = other {
+                on = base(&other);
+                shared = other;
+            }
+            let mut now = shared.clone();
+            let mut set = ResourceSet::with_base(&on);
+            for ((kind, index), content) in own {
+                insert(&mut set, kind, &name(index), content);
+                now.insert((kind, index), content);
+            }
+            let responses = stream.0.on_resources(set, NOW);
+            let mut told = BTreeSet::new();
+            for line in stream.accept(responses) {
+                let mut words = line.split(' ');
+                let kind = words.next().expect("a type").to_owned();
+                told.extend(words.map(|name| format!("{kind} {name}")));
+            }
+            let mut expected = BTreeSet::new();
+            for key @ (kind, index) in before.keys().chain(now.keys()).copied() {
+                let name = name(index);
+                match (before.get(&key), now.get(&key)) {
+                    (old, new) if old == new => {}
+                    (_, None) => {
+                        expected.insert(format!("{kind} -{name}"));
+                    }
+                    (old, Some(_)) => {
+                        expected.insert(format!("{kind} +{name}"));
+                        if kind == C && old.is_some() {
+                            let sign = if now.contains_key(&(E, index)) { '+' } else { '-' };
+                            expected.insert(format!("{E} {sign}{name}"));
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(told, expected);
+            before = now;
         }
     }
 }
