@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -23,7 +24,8 @@ const STATUS: &str = "grpc-status";
 pub struct Door {
     /// Where it leads in.
     pub address: SocketAddr,
-    client: Client<HttpConnector, Full<Bytes>>,
+    /// `None` for HTTP/2.
+    client: Option<Client<HttpConnector, Full<Bytes>>>,
 }
 
 /// What came back.
@@ -43,8 +45,17 @@ impl Door {
     /// By HTTP/1.1.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Some(Client::builder(TokioExecutor::new()).build_http());
         Self { address, client }
+    }
+
+    /// By HTTP/2 in plain text, with a connection for each request.
+    #[must_use]
+    pub fn http2(address: SocketAddr) -> Self {
+        Self {
+            address,
+            client: None,
+        }
     }
 
     /// Sends a request: its URI's path is asked of its `Host`.
@@ -57,9 +68,27 @@ impl Door {
             .uri()
             .path_and_query()
             .map_or("/", |path| path.as_str());
-        *request.uri_mut() = format!("http://{}{path}", self.address).parse()?;
-        let response = self.client.request(request).await?;
-        Answer::whole(response).await
+        if let Some(client) = &self.client {
+            *request.uri_mut() = format!("http://{}{path}", self.address).parse()?;
+            return Answer::whole(client.request(request).await?).await;
+        }
+        let host = request.headers().get(HOST).context("a Host")?.to_str()?;
+        *request.uri_mut() = format!("http://{host}{path}").parse()?;
+        request.headers_mut().remove(HOST);
+        self.send_http2(request).await
+    }
+
+    async fn send_http2(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        let stream = TokioIo::new(TcpStream::connect(self.address).await?);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+        let answered = async { Answer::whole(sender.send_request(request).await?).await };
+        tokio::select! {
+            answer = answered => answer,
+            ended = connection => {
+                ended?;
+                bail!("the connection ended before the answer")
+            }
+        }
     }
 
     /// A call by gRPC: one empty message, by HTTP/2 in plain text and a connection of its own.
@@ -79,17 +108,7 @@ impl Door {
         for (name, value) in metadata {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(framed(&[])))?;
-        let stream = TokioIo::new(TcpStream::connect(self.address).await?);
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
-        let answered = async { Answer::whole(sender.send_request(request).await?).await };
-        tokio::select! {
-            answer = answered => answer,
-            ended = connection => {
-                ended?;
-                bail!("the connection ended before the answer")
-            }
-        }
+        self.send_http2(request.body(Full::new(framed(&[])))?).await
     }
 
     /// `GET`, with these headers besides `Host`.
@@ -103,7 +122,7 @@ impl Door {
         path: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Answer> {
-        let mut request = Request::get(path).header(http::header::HOST, host);
+        let mut request = Request::get(path).header(HOST, host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

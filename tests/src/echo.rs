@@ -1,7 +1,7 @@
 //! An app of a test: it answers what it was asked, does as a request tells it, and remembers.
 //!
 //! A request's query may say `status=503` (answer so), `times=2&key=K` (only the first two requests of this key),
-//! and `delay=100ms`; its header `x-echo-set-header: name:value,name:value` sets headers of the answer. As the echo
+//! and `delay=100ms`, or be for the app `at=NAME` only, so that a mirror may do otherwise; its header `x-echo-set-header: name:value,name:value` sets headers of the answer. As the echo
 //! app of the Gateway API's conformance suite it knows `responseCode=500&succeedAfter=2&uuid=K` (the first two
 //! requests of this key) and `delayRetry=300ms` (and only after this delay). A call by gRPC, of whatever method, gets
 //! one message back: the same JSON as bytes instead of a protobuf, and the status 0 as trailers.
@@ -268,7 +268,10 @@ impl Site {
             body: String::from_utf8_lossy(&body).into_owned(),
         };
         lock(&self.seen).push(echo.clone());
-        let orders: HashMap<String, String> = orders(head.uri.query().unwrap_or_default());
+        let mut orders = orders(head.uri.query().unwrap_or_default());
+        if orders.get("at").is_some_and(|at| *at != self.name) {
+            orders.clear();
+        }
         if let Some(delay) = orders.get("delay") {
             tokio::time::sleep(length(delay)).await;
         }

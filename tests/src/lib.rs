@@ -3,7 +3,7 @@
 //! [`Fleet`] starts the demo's fleet as real processes on loopback, as a newcomer would, and
 //! [`compose::Project`] has fleets in containers; [`Mesh`] is a mesh of a test's own, with [`echo::App`]s that say what they
 //! saw and [`Door`]s to come in by; [`load::Load`] keeps requests coming while a test does something
-//! to them; [`tool`] runs the programs that others wrote and that judge us: curl, openssl, promtool, Prometheus;
+//! to them; [`papers`] are certificates as users make them; [`tool`] runs the programs that others wrote and that judge us: curl, openssl, promtool, Prometheus;
 //! [`browser::Browser`] is a real browser; [`Started`] is a program that ends with its test. Each file in `tests/` holds the mesh to one promise.
 
 pub mod browser;

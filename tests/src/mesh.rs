@@ -368,6 +368,29 @@ impl Mesh {
         (part("chain"), part("key"))
     }
 
+    /// The metrics with this name of a proxy: their labels as they are written, and what they count.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy does not say.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such proxy.
+    pub async fn metrics(&self, proxy: &str, name: &str) -> anyhow::Result<Vec<(String, f64)>> {
+        let address = self.proxy(proxy).address("metrics");
+        let text = tool::curl(&[&format!("http://{address}/metrics")]).await?;
+        let lines = text.body.lines().filter_map(|line| {
+            let (labels, value) = line
+                .strip_prefix(name)?
+                .strip_prefix('{')?
+                .split_once("} ")?;
+            let count = value.parse().context("a metric is a number");
+            Some(count.map(|count| (labels.to_owned(), count)))
+        });
+        lines.collect()
+    }
+
     /// A workload's app.
     ///
     /// # Panics

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_tests::{Door, Mesh, Workload};
+use anyhow::ensure;
+use mesh_tests::{Door, Mesh, Workload, eventually};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -53,7 +54,7 @@ async fn mesh() -> Mesh {
         .workload(Workload::client("client"))
         .start()
         .await;
-    mesh.apply(SERVICES).await.expect("the services are right");
+    mesh.apply(SERVICES).await.expect("the rules are taken");
     mesh
 }
 
@@ -185,7 +186,7 @@ async fn copies_go_to_mirrors() {
             (format!("{host}-shadow"), "42".to_owned())
         );
     }
-    // One that hangs, and one that is switched off, are no bother.
+    // One that is switched off, and one that is nowhere, are no bother.
     mesh.apply(&rule(
         "    mirrors: [{destination: {host: copy}, percentage: {value: 0}}, {destination: {host: nobody}}]",
     ))
@@ -196,4 +197,68 @@ async fn copies_go_to_mirrors() {
         assert_eq!(door.get(host, "/").await.unwrap().status, 200);
     }
     assert!(mesh.app("copy").seen().is_empty());
+}
+
+/// How many copies a proxy has counted with this result.
+async fn copies(mesh: &Mesh, proxy: &str, result: &str) -> anyhow::Result<f64> {
+    let all = mesh.metrics(proxy, "mesh_mirrored_requests_total").await?;
+    let with = all
+        .iter()
+        .filter(|(labels, _)| labels.contains(&format!("result=\"{result}\"")));
+    Ok(with.map(|(_, count)| count).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_hangs_bothers_nobody() {
+    /// Far below a copy's patience, far above what a request takes on a machine that is busy.
+    const SOON: Duration = Duration::from_secs(5);
+    /// So many copies may be on their way from one worker.
+    const ROOM: usize = 256;
+    const MORE: usize = 24;
+    let mesh = mesh().await;
+    let hanging = "/?delay=600s&at=copy";
+    let proxies = ["istio-ingressgateway", "client"];
+
+    // A copy has no longer than its request.
+    mesh.apply(&rule("    mirror: {host: copy}\n    timeout: 1s"))
+        .await
+        .unwrap();
+    for ((door, host), proxy) in doors(&mesh).into_iter().zip(proxies) {
+        assert_eq!(door.get(host, hanging).await.unwrap().status, 200);
+        let limit = Duration::from_secs(20);
+        eventually("the copy is given up", limit, || async {
+            let timeouts = copies(&mesh, proxy, "timeout").await?;
+            ensure!(timeouts == 1.0, "{timeouts} timeouts");
+            Ok(())
+        })
+        .await;
+    }
+
+    // However many hang, requests go on; those for whose copies there is no room have none.
+    mesh.apply(&rule("    mirror: {host: copy}")).await.unwrap();
+    for ((door, host), proxy) in doors(&mesh).into_iter().zip(proxies) {
+        mesh.app("shop").forget();
+        mesh.app("copy").forget();
+        let mut asked = tokio::task::JoinSet::new();
+        for _ in 0..ROOM + MORE {
+            if asked.len() >= 40 {
+                asked.join_next().await.unwrap().unwrap();
+            }
+            let door = door.clone();
+            asked.spawn(async move {
+                let began = Instant::now();
+                let answer = door.get(host, hanging).await.unwrap();
+                assert_eq!(answer.status, 200, "{answer:?}");
+                assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+            });
+        }
+        while let Some(done) = asked.join_next().await {
+            done.unwrap();
+        }
+        assert_eq!(mesh.app("shop").seen().len(), ROOM + MORE);
+        let left_out = copies(&mesh, proxy, "overflow").await.unwrap();
+        assert_eq!(left_out, MORE as f64);
+        assert!(mesh.app("copy").seen().len() <= ROOM);
+        assert_eq!(copies(&mesh, proxy, "answered").await.unwrap(), 0.0);
+    }
 }

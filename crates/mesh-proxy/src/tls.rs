@@ -81,10 +81,7 @@ pub(crate) enum Stream {
 /// Does this connection begin with TLS? Only a listener that serves both has to look.
 pub(crate) async fn is_expected(listener: &Listener, stream: &TcpStream) -> io::Result<bool> {
     let chains = &listener.chains;
-    let named = chains
-        .exact
-        .values()
-        .chain(chains.suffix.iter().map(|(_, chain)| chain));
+    let named = chains.exact.values().chain(chains.suffix.values());
     let mut all = named.chain(&chains.default);
     let plain = chains
         .default

@@ -161,7 +161,7 @@ fn routes(snapshot: &Snapshot) -> Value {
     let mut routers: BTreeMap<&str, &Router> = BTreeMap::new();
     for listener in snapshot.listeners.values() {
         let chains = &listener.chains;
-        let suffix = chains.suffix.iter().map(|(_, chain)| chain);
+        let suffix = chains.suffix.values();
         for chain in chains.exact.values().chain(suffix).chain(&chains.default) {
             if let Some(router) = chain.router() {
                 routers.insert(&router.name, router);

@@ -219,6 +219,7 @@ pub(super) fn build(
     routers: impl Fn(&str) -> Option<Arc<Router>>,
 ) -> Listener {
     let mut chains = FilterChains::default();
+    let mut suffixes = Vec::new();
     for chain in &spec.chains {
         let filter = match &chain.filter {
             FilterSpec::Http(manager) => {
@@ -252,14 +253,12 @@ pub(super) fn build(
         }
         for name in &chain.server_names {
             match name.strip_prefix('*') {
-                Some(suffix) => chains.suffix.push((suffix.to_owned(), Arc::clone(&built))),
+                Some(suffix) => suffixes.push((suffix.to_owned(), Arc::clone(&built))),
                 None => _ = chains.exact.insert(name.clone(), Arc::clone(&built)),
             }
         }
     }
-    chains
-        .suffix
-        .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    chains.suffix = suffixes.into_iter().collect();
     Listener {
         name: Arc::clone(&spec.name),
         address,

@@ -24,6 +24,7 @@ pub mod route;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod secret;
+mod suffix;
 mod tcp_proxy;
 mod terminate;
 mod tier;
@@ -36,6 +37,7 @@ pub use hash::{HashCookie, HashPolicy, Hashed};
 pub use peers::{Namesakes, PeerDirectory};
 pub use policy::{Abort, Backoff, Conditions, Fault, Mirror, Retry, Share, Timeout};
 pub use rewrite::{PathRewrite, Piece, Redirect, RedirectPath};
+pub use suffix::Suffixes;
 pub use terminate::Clients;
 #[cfg(test)]
 pub(crate) use tier::for_tests as tiers_for_tests;
@@ -101,8 +103,8 @@ pub struct Listener {
 pub struct FilterChains {
     /// By exact server name, lower case.
     pub exact: HashMap<String, Arc<FilterChain>>,
-    /// `.suffix` of `*.suffix`, longest first.
-    pub suffix: Vec<(String, Arc<FilterChain>)>,
+    /// By `.suffix` of `*.suffix`.
+    pub suffix: Suffixes<Arc<FilterChain>>,
     /// The chain without server names.
     pub default: Option<Arc<FilterChain>>,
 }
@@ -122,13 +124,8 @@ impl FilterChains {
     pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<FilterChain>> {
         let named = server_name.and_then(|name| {
             let name = name.to_ascii_lowercase();
-            self.exact.get(&name).or_else(|| {
-                let longer = |suffix: &str| name.len() > suffix.len() && name.ends_with(suffix);
-                self.suffix
-                    .iter()
-                    .find(|(suffix, _)| longer(suffix))
-                    .map(|(_, chain)| chain)
-            })
+            let exact = self.exact.get(&name);
+            exact.or_else(|| self.suffix.find(&name))
         });
         named.or(self.default.as_ref())
     }
@@ -234,8 +231,8 @@ pub struct Router {
     pub ignore_port: bool,
     /// By exact domain, lower case.
     pub exact: HashMap<String, Arc<VirtualHost>>,
-    /// `.suffix` of `*.suffix`, longest first.
-    pub suffix: Vec<(String, Arc<VirtualHost>)>,
+    /// By what stands behind the `*` of `*.suffix`, or of `*-suffix`.
+    pub suffix: Suffixes<Arc<VirtualHost>>,
     /// The virtual host with domain `*`.
     pub any: Option<Arc<VirtualHost>>,
 }

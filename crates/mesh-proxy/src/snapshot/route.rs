@@ -76,6 +76,7 @@ pub(super) fn compile(
         ignore_port: *ignore_port_in_host_matching,
         ..Router::default()
     };
+    let mut suffixes = HashMap::new();
     let mut clusters = Clusters::default();
     let before: HashMap<&str, &VirtualHost> = previous
         .into_iter()
@@ -92,7 +93,7 @@ pub(super) fn compile(
         };
         let host = Arc::new(reader.virtual_host(&at, message)?);
         for (j, domain) in message.domains.iter().enumerate() {
-            router.add(&at.item("domains", j), domain, &host)?;
+            router.add(&at.item("domains", j), domain, &host, &mut suffixes)?;
         }
         if message.domains.is_empty() {
             return Err(at
@@ -100,9 +101,7 @@ pub(super) fn compile(
                 .refuse("is empty: no request could get here"));
         }
     }
-    router
-        .suffix
-        .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    router.suffix = suffixes.into_iter().collect();
     Ok(RouteSpec {
         router: Arc::new(router),
         clusters: clusters.0.into_values().collect(),
@@ -112,19 +111,24 @@ pub(super) fn compile(
 impl Router {
     /// Every virtual host, once for each of its domains.
     pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
-        let suffix = self.suffix.iter().map(|(_, host)| host);
+        let suffix = self.suffix.values();
         self.exact.values().chain(suffix).chain(&self.any)
     }
 
-    fn add(&mut self, at: &At<'_>, domain: &str, host: &Arc<VirtualHost>) -> Result<(), Refusal> {
+    /// Adds a domain; wildcards to `suffixes`.
+    fn add(
+        &mut self,
+        at: &At<'_>,
+        domain: &str,
+        host: &Arc<VirtualHost>,
+        suffixes: &mut HashMap<String, Arc<VirtualHost>>,
+    ) -> Result<(), Refusal> {
         let domain = domain.to_ascii_lowercase();
         let host = Arc::clone(host);
         let taken = match domain.strip_prefix('*') {
             Some("") => self.any.replace(host).is_some(),
             Some(suffix) if !suffix.contains('*') => {
-                let taken = self.suffix.iter().any(|(known, _)| known == suffix);
-                self.suffix.push((suffix.to_owned(), host));
-                taken
+                suffixes.insert(suffix.to_owned(), host).is_some()
             }
             None if !domain.is_empty() && !domain.contains('*') => {
                 self.exact.insert(domain.clone(), host).is_some()

@@ -50,12 +50,10 @@ pub fn find<'r>(
 pub fn virtual_host<'r>(router: &'r Router, authority: &str) -> Option<&'r Arc<VirtualHost>> {
     let name = host_name(authority, router.ignore_port);
     let name = name.as_ref();
-    let longer = |suffix: &str| name.len() > suffix.len() && name.ends_with(suffix);
-    let by_suffix = || router.suffix.iter().find(|(suffix, _)| longer(suffix));
     router
         .exact
         .get(name)
-        .or_else(|| by_suffix().map(|(_, host)| host))
+        .or_else(|| router.suffix.find(name))
         .or(router.any.as_ref())
 }
 

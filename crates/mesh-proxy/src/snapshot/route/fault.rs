@@ -90,3 +90,110 @@ pub(super) fn share(at: &At<'_>, message: Option<&FractionalPercent>) -> Result<
     let millionths = message.numerator.saturating_mul(unit);
     Ok(Share(millionths.min(Share::ALL.0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mesh_xds::envoy::fault::fault_abort::HeaderAbort;
+    use mesh_xds::envoy::protobuf;
+
+    use super::*;
+
+    fn of(numerator: u32, denominator: i32) -> Option<FractionalPercent> {
+        Some(FractionalPercent {
+            numerator,
+            denominator,
+        })
+    }
+
+    fn delayed(
+        delay: Option<FaultDelaySecifier>,
+        percentage: Option<FractionalPercent>,
+    ) -> HttpFault {
+        HttpFault {
+            delay: Some(FaultDelay {
+                percentage,
+                fault_delay_secifier: delay,
+            }),
+            ..HttpFault::default()
+        }
+    }
+
+    fn aborted(error: Option<ErrorType>, percentage: Option<FractionalPercent>) -> HttpFault {
+        HttpFault {
+            abort: Some(FaultAbort {
+                percentage,
+                error_type: error,
+                ..FaultAbort::default()
+            }),
+            ..HttpFault::default()
+        }
+    }
+
+    fn seconds(seconds: i64) -> Option<FaultDelaySecifier> {
+        Some(FaultDelaySecifier::FixedDelay(protobuf::Duration {
+            seconds,
+            nanos: 0,
+        }))
+    }
+
+    #[test]
+    fn shares_are_counted_in_millionths() {
+        for (percentage, millionths) in [
+            (None, 0),
+            (of(50, DenominatorType::Hundred as i32), 500_000),
+            (of(1, DenominatorType::TenThousand as i32), 100),
+            (of(1, DenominatorType::Million as i32), 1),
+            (of(u32::MAX, DenominatorType::Hundred as i32), 1_000_000),
+        ] {
+            let fault = compile(&At::ROOT, &delayed(seconds(2), percentage));
+            let (share, time) = fault.unwrap().unwrap().delay.unwrap();
+            assert_eq!((share.0, time), (millionths, Duration::from_secs(2)));
+        }
+    }
+
+    #[test]
+    fn without_a_failure_there_is_none() {
+        assert!(compile(&At::ROOT, &HttpFault::default()).unwrap().is_none());
+        let last = aborted(Some(ErrorType::GrpcStatus(16)), None);
+        let abort = compile(&At::ROOT, &last).unwrap().unwrap().abort.unwrap();
+        assert!(matches!(abort, (Share(0), Abort::Grpc(16))));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        let http = |code| aborted(Some(ErrorType::HttpStatus(code)), None);
+        let mut with_body = http(503);
+        with_body.abort.as_mut().unwrap().response_body = "sorry".into();
+        let mut limited = http(503);
+        limited.max_active_faults = Some(protobuf::UInt32Value { value: 1 });
+        let per_header = ErrorType::HeaderAbort(HeaderAbort::default());
+        for (message, field) in [
+            (delayed(None, None), "delay.fixed_delay"),
+            (delayed(seconds(-1), None), "delay.fixed_delay"),
+            (
+                delayed(seconds(1), of(1, 9)),
+                "delay.percentage.denominator",
+            ),
+            (aborted(None, None), "abort"),
+            (http(199), "abort.http_status"),
+            (http(1000), "abort.http_status"),
+            (http(65_536 + 503), "abort.http_status"),
+            (
+                aborted(Some(ErrorType::GrpcStatus(17)), None),
+                "abort.grpc_status",
+            ),
+            (aborted(Some(per_header), None), "abort.header_abort"),
+            (
+                aborted(Some(ErrorType::HttpStatus(503)), of(1, -1)),
+                "abort.percentage.denominator",
+            ),
+            (with_body, "abort.response_body"),
+            (limited, "max_active_faults"),
+        ] {
+            let refusal = compile(&At::ROOT, &message).unwrap_err();
+            assert_eq!(refusal.field, field, "{refusal}");
+        }
+    }
+}

@@ -115,11 +115,7 @@ fn domains_are_exact_suffixes_or_all() {
         &router.exact["shop.example"],
         &router.exact["shop.example:80"]
     ));
-    let suffixes: Vec<&str> = router
-        .suffix
-        .iter()
-        .map(|(suffix, _)| suffix.as_str())
-        .collect();
+    let suffixes: Vec<&str> = router.suffix.iter().map(|(suffix, _)| suffix).collect();
     assert_eq!(suffixes, [".deep.example", ".example"], "longest first");
     assert_eq!(&*router.any.as_ref().unwrap().name, "c");
 }

@@ -29,19 +29,18 @@ fn router(domains: &[&str], ignore_port: bool) -> Router {
         ignore_port,
         ..Router::default()
     };
+    let mut suffixes = Vec::new();
     for domain in domains {
         let host = host(domain, vec![any_path()]);
         match domain.strip_prefix('*') {
             Some("") => router.any = Some(host),
-            Some(suffix) => router.suffix.push((suffix.into(), host)),
+            Some(suffix) => suffixes.push((suffix.into(), host)),
             None => {
                 router.exact.insert((*domain).into(), host);
             }
         }
     }
-    router
-        .suffix
-        .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    router.suffix = suffixes.into_iter().collect();
     router
 }
 
