@@ -37,10 +37,10 @@ pub(crate) struct Encoded {
     before: ByClient,
 }
 
-type ByClient = HashMap<Client, Arc<Mutex<Clusters>>>;
-type Clusters = HashMap<(ClusterRef, Security), Entry>;
+type ByClient = HashMap<(Client, Security), Arc<Mutex<Clusters>>>;
+type Clusters = HashMap<Arc<ClusterRef>, Arc<Entry>>;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
     service: Arc<Service>,
     rule: Option<Arc<Rule>>,
@@ -77,34 +77,44 @@ impl Encoded {
         security: Security,
         references: impl IntoIterator<Item = &'a ClusterRef>,
     ) -> Vec<Typed> {
-        let known = Arc::clone(lock(&self.now).entry(client.clone()).or_default());
+        let key = (client.clone(), security);
+        let before = self.before.get(&key).map(|before| lock(before));
+        let known = Arc::clone(lock(&self.now).entry(key).or_default());
         let (mut known, mut all) = (lock(&known), Vec::new());
         let mut secrets = BTreeSet::new();
-        let before = self.before.get(client).map(|before| lock(before));
         let root = &mesh.settings.root_namespace;
+        // The clusters of a service come one after the other.
+        let mut last: Option<(&Arc<Service>, Option<&Arc<Rule>>)> = None;
         for reference in references {
-            let Some(service) = mesh.services.get(&reference.host) else {
-                continue;
-            };
-            let key = (reference.clone(), security);
             // Within a model nothing changes.
-            if let Some(entry) = known.get(&key) {
+            if let Some(entry) = known.get(reference) {
                 all.extend_from_slice(&entry.resources);
                 secrets.extend(entry.secrets.iter().cloned());
                 continue;
             }
-            let rule = mesh.destination_rules.choose(client, service, root);
-            let found = before.as_ref().and_then(|before| before.get(&key));
-            let entry = match found.filter(|found| found.is_made_of(service, rule)) {
-                Some(entry) => entry.clone(),
+            let (service, rule) = match last.filter(|(last, _)| last.host == reference.host) {
+                Some(last) => last,
+                None => {
+                    let Some(service) = mesh.services.get(&reference.host) else {
+                        continue;
+                    };
+                    let rule = mesh.destination_rules.choose(client, service, root);
+                    *last.insert((service, rule))
+                }
+            };
+            let found = before.as_ref();
+            let found = found.and_then(|before| before.get_key_value(reference));
+            let (key, entry) = match found.filter(|(_, found)| found.is_made_of(service, rule)) {
+                Some((key, entry)) => (Arc::clone(key), Arc::clone(entry)),
                 None => {
                     let (resources, secrets) = encode(mesh, client, reference, security);
-                    Entry {
+                    let entry = Entry {
                         service: Arc::clone(service),
                         rule: rule.cloned(),
                         resources,
                         secrets,
-                    }
+                    };
+                    (Arc::new(reference.clone()), Arc::new(entry))
                 }
             };
             all.extend_from_slice(&entry.resources);

@@ -1,6 +1,7 @@
 //! HTTP routes of VirtualServices as Envoy's, and the clusters that they lead to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mesh_config::model::{HashKey, HttpDestination, HttpMatch, HttpRoute};
 use mesh_config::resolve_host;
@@ -19,6 +20,7 @@ use mesh_xds::names;
 
 use crate::action::{self, Headers};
 use crate::client::Client;
+use crate::destination_rule::Rule;
 use crate::listener::tcp_chain_to;
 use crate::mesh::Mesh;
 use crate::service::{Port, Service};
@@ -45,7 +47,12 @@ pub(crate) struct Router<'a> {
     pub(crate) clusters: BTreeSet<ClusterRef>,
     /// The names of clusters that choose endpoints by the address of a session's client.
     by_source: BTreeSet<String>,
+    /// The services that were looked up, with the rule that this client follows for each, by host.
+    found: HashMap<&'a str, Found<'a>>,
 }
+
+/// A service, and the rule that a client follows for it.
+type Found<'a> = (&'a Arc<Service>, Option<&'a Arc<Rule>>);
 
 impl<'a> Router<'a> {
     pub(crate) fn new(mesh: &'a Mesh, client: &'a Client) -> Self {
@@ -55,6 +62,7 @@ impl<'a> Router<'a> {
             tls: false,
             clusters: BTreeSet::new(),
             by_source: BTreeSet::new(),
+            found: HashMap::new(),
         }
     }
 
@@ -278,15 +286,15 @@ impl<'a> Router<'a> {
 
     /// What a host, a subset and a port mean as a rule of `namespace` writes them.
     fn place(
-        &self,
+        &mut self,
         namespace: &str,
         (host, subset, port): (&str, Option<&str>, Option<u16>),
         listener_port: u16,
     ) -> ClusterRef {
         let host = resolve_host(host, namespace);
-        let service = self.mesh.services.get(&host);
-        let only_port = service
-            .and_then(|service| service.only_port())
+        let only_port = self
+            .find(&host)
+            .and_then(|(service, _)| service.only_port())
             .map(|port| port.number);
         let subset = subset.filter(|subset| !subset.is_empty());
         ClusterRef {
@@ -297,12 +305,21 @@ impl<'a> Router<'a> {
     }
 
     /// What decides on the endpoint of what is sent there, if its rule asks for consistent hashing.
-    fn hash_key(&self, to: &ClusterRef) -> Option<HashKey> {
-        let service = self.mesh.services.get(&to.host)?;
-        let root = &self.mesh.settings.root_namespace;
-        let rules = &self.mesh.destination_rules;
-        let rule = rules.choose(self.client, service, root)?;
-        rule.hash_key(to.port, to.subset.as_deref())
+    fn hash_key(&mut self, to: &ClusterRef) -> Option<HashKey> {
+        let (_, rule) = self.find(&to.host)?;
+        rule?.hash_key(to.port, to.subset.as_deref())
+    }
+
+    fn find(&mut self, host: &str) -> Option<Found<'a>> {
+        if let Some(found) = self.found.get(host) {
+            return Some(*found);
+        }
+        let (mesh, client) = (self.mesh, self.client);
+        let service = mesh.services.get(host)?;
+        let root = &mesh.settings.root_namespace;
+        let rule = mesh.destination_rules.choose(client, service, root);
+        self.found.insert(&service.host, (service, rule));
+        Some((service, rule))
     }
 
     /// A route may lead to a cluster that does not exist: the proxy answers it with 503 NC.
@@ -314,18 +331,11 @@ impl<'a> Router<'a> {
         names::cluster(names::OUTBOUND, to.port, subset, &to.host)
     }
 
-    fn exists(&self, host: &str, port: u16, subset: Option<&str>) -> bool {
-        let Some(service) = self.mesh.services.get(host) else {
+    fn exists(&mut self, host: &str, port: u16, subset: Option<&str>) -> bool {
+        let Some((service, rule)) = self.find(host) else {
             return false;
         };
-        let root = &self.mesh.settings.root_namespace;
-        let known = |subset| {
-            let rule = self
-                .mesh
-                .destination_rules
-                .choose(self.client, service, root);
-            rule.is_some_and(|rule| rule.subsets.contains_key(subset))
-        };
+        let known = |subset| rule.is_some_and(|rule| rule.subsets.contains_key(subset));
         service.port(port).is_some() && subset.is_none_or(known)
     }
 }

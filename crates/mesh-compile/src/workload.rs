@@ -159,8 +159,7 @@ impl Workloads {
         previous: Option<&Self>,
         same: impl Fn(Kind) -> bool,
     ) -> Self {
-        let sorted = sorted(instances);
-        let by_group = by_group(&sorted);
+        let by_group = by_group(instances);
         let groups: BTreeMap<_, _> = config
             .workload_groups()
             .map(|(object, spec)| {
@@ -170,7 +169,7 @@ impl Workloads {
                 let key = (namespace.clone(), name.clone());
                 let known = previous.and_then(|previous| previous.groups.get(&key));
                 let running = by_group.get(&(namespace.as_str(), name.as_str()));
-                let running = running.copied().unwrap_or_default();
+                let running = running.map(Vec::as_slice).unwrap_or_default();
                 let group = Group::build(object, spec, running, settings, known);
                 (key, group)
             })
@@ -387,20 +386,18 @@ impl Reach {
     }
 }
 
-/// Instances by namespace, group and name, so that the order of registration does not show.
-fn sorted(instances: &[Instance]) -> Vec<&Instance> {
-    let mut sorted: Vec<&Instance> = instances.iter().collect();
-    sorted.sort_unstable();
-    sorted.dedup();
-    sorted
-}
-
-fn by_group<'a, 'b>(sorted: &'b [&'a Instance]) -> HashMap<(&'a str, &'a str), &'b [&'a Instance]> {
-    let key = |instance: &&'a Instance| (instance.namespace.as_str(), instance.group.as_str());
-    sorted
-        .chunk_by(|a, b| key(a) == key(b))
-        .filter_map(|chunk| Some((key(chunk.first()?), chunk)))
-        .collect()
+/// Instances by namespace and group, those of each by name, so that the order of registration does not show.
+fn by_group(instances: &[Instance]) -> HashMap<(&str, &str), Vec<&Instance>> {
+    let mut groups: HashMap<_, Vec<&Instance>> = HashMap::new();
+    for instance in instances {
+        let group = (instance.namespace.as_str(), instance.group.as_str());
+        groups.entry(group).or_default().push(instance);
+    }
+    for group in groups.values_mut() {
+        group.sort_unstable();
+        group.dedup();
+    }
+    groups
 }
 
 /// The WorkloadEntries; those of `previous` that are the same.
