@@ -34,7 +34,10 @@ const HTTP_PORT: u16 = 80;
 /// All resources of one sidecar; `outbound` is what it shares with equal clients.
 pub(crate) fn resources(mesh: &Mesh, node: &NodeMetadata, outbound: &Outbound) -> ResourceSet {
     let own = mesh.workloads.of_node(node);
-    let mut set = ResourceSet::with_base(&outbound.base);
+    let mut set = ResourceSet::with_base(match node.listen_services {
+        true => outbound.by_address.base(mesh),
+        false => &outbound.base,
+    });
     let mut virtual_outbound = listener(
         names::VIRTUAL_OUTBOUND.to_owned(),
         OUTBOUND_ADDRESS,
@@ -126,9 +129,10 @@ impl Outbound {
             mesh.encoded
                 .clusters(mesh, client, Security::Ours, clusters),
         );
+        let base = resources.into_iter().collect();
         Self {
-            base: resources.into_iter().collect(),
-            by_address: ByAddress::new(mesh, client),
+            by_address: ByAddress::new(mesh, client, &base),
+            base,
         }
     }
 }

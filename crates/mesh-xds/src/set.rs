@@ -23,6 +23,30 @@ pub struct Base {
     by_type: [Arc<[Arc<Resource>]>; ResourceType::COUNT],
 }
 
+impl Base {
+    /// This base with more resources, in place of those of the same type and name.
+    #[must_use]
+    pub fn with(&self, more: impl IntoIterator<Item = (ResourceType, Arc<Resource>)>) -> Self {
+        let more: Self = more.into_iter().collect();
+        let mut by_type = self.by_type.clone();
+        for (resources, more) in by_type.iter_mut().zip(&more.by_type) {
+            // What stays the same remains the same allocation.
+            if !more.is_empty() {
+                *resources = sorted([&**resources, more].concat());
+            }
+        }
+        Self { by_type }
+    }
+}
+
+/// By name; of several resources of the same name the last one stays.
+fn sorted(mut resources: Vec<Arc<Resource>>) -> Arc<[Arc<Resource>]> {
+    resources.reverse();
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
+    resources.dedup_by(|later, first| later.name == first.name);
+    resources.into()
+}
+
 /// Of several resources of the same type and name the last one stays.
 impl FromIterator<(ResourceType, Arc<Resource>)> for Base {
     fn from_iter<I: IntoIterator<Item = (ResourceType, Arc<Resource>)>>(resources: I) -> Self {
@@ -30,13 +54,9 @@ impl FromIterator<(ResourceType, Arc<Resource>)> for Base {
         for (resource_type, resource) in resources {
             by_type[resource_type as usize].push(resource);
         }
-        let by_type = by_type.map(|mut resources| {
-            resources.reverse();
-            resources.sort_by(|a, b| a.name.cmp(&b.name));
-            resources.dedup_by(|later, first| later.name == first.name);
-            resources.into()
-        });
-        Self { by_type }
+        Self {
+            by_type: by_type.map(sorted),
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 use mesh_xds::envoy::core::TrafficDirection;
 use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch};
 use mesh_xds::envoy::tcp_proxy::tcp_proxy::ClusterSpecifier;
-use mesh_xds::{Resource, ResourceSet, ResourceType, Workload, names};
+use mesh_xds::{Base, Resource, ResourceSet, ResourceType, Workload, names};
 
 use super::{OUTBOUND_ADDRESS, requests};
 use crate::Protocol;
 use crate::client::Client;
-use crate::encoded::{Security, Typed};
+use crate::encoded::Security;
 use crate::listener::{listener, tls_inspector};
 use crate::mesh::Mesh;
 use crate::route::Router;
@@ -27,6 +27,8 @@ use crate::visibility::Scope;
 #[derive(Debug)]
 pub(super) struct ByAddress {
     client: Client,
+    /// What they share without addresses.
+    base: Base,
     opaque: OnceLock<Opaque>,
     /// By workload, since a listener names the one whose traffic it takes.
     listeners: BTreeMap<String, OnceLock<Vec<AtPort>>>,
@@ -37,23 +39,34 @@ pub(super) struct ByAddress {
 struct Opaque {
     /// By the address and port at which they come in.
     chains: HashMap<(Ipv4Addr, u16), Vec<FilterChain>>,
-    /// Their clusters with their endpoints.
-    clusters: Vec<Typed>,
+    /// What is shared without addresses, and the clusters of these chains with their endpoints.
+    base: Base,
 }
 
 /// A listener and its port.
 type AtPort = (u16, Arc<Resource>);
 
 impl ByAddress {
-    pub(super) fn new(mesh: &Mesh, client: &Client) -> Self {
+    pub(super) fn new(mesh: &Mesh, client: &Client, base: &Base) -> Self {
         let groups = mesh.workloads.groups_in(&client.namespace);
         Self {
             client: client.clone(),
+            base: base.clone(),
             opaque: OnceLock::new(),
             listeners: groups
                 .map(|group| (group.to_owned(), OnceLock::new()))
                 .collect(),
         }
+    }
+
+    /// What a sidecar that listens at addresses shares with equal clients.
+    pub(super) fn base(&self, mesh: &Mesh) -> &Base {
+        &self.opaque(mesh).base
+    }
+
+    fn opaque(&self, mesh: &Mesh) -> &Opaque {
+        let build = || Opaque::build(mesh, &self.client, &self.base);
+        self.opaque.get_or_init(build)
     }
 
     /// Adds what a sidecar of this workload listens on, except for the ports that its application has at every
@@ -65,11 +78,7 @@ impl ByAddress {
         workload: &Workload,
         app_ports: &BTreeSet<u16>,
     ) {
-        let build = || Opaque::build(mesh, &self.client);
-        let opaque = self.opaque.get_or_init(build);
-        for (resource_type, resource) in &opaque.clusters {
-            set.insert_resource(*resource_type, Arc::clone(resource));
-        }
+        let opaque = self.opaque(mesh);
         let build = || listeners(mesh, &self.client, opaque, workload);
         let unknown = OnceLock::new();
         let shared = self.listeners.get(&workload.name).unwrap_or(&unknown);
@@ -82,7 +91,7 @@ impl ByAddress {
 }
 
 impl Opaque {
-    fn build(mesh: &Mesh, client: &Client) -> Self {
+    fn build(mesh: &Mesh, client: &Client, base: &Base) -> Self {
         let scope = Scope::new(&mesh.sidecars, client);
         let mut router = Router::new(mesh, client);
         let mut chains = HashMap::new();
@@ -97,9 +106,10 @@ impl Opaque {
         }
         let clusters = &router.clusters;
         Self {
-            clusters: mesh
-                .encoded
-                .clusters(mesh, client, Security::Ours, clusters),
+            base: base.with(
+                mesh.encoded
+                    .clusters(mesh, client, Security::Ours, clusters),
+            ),
             chains,
         }
     }

@@ -57,6 +57,9 @@ fn of_equal_names_in_a_base_the_last_one_stays() {
         .collect();
     let set = ResourceSet::with_base(&base);
     assert_eq!(contents(&set), BTreeMap::from([(0, 0), (1, 1)]));
+    let more = [resource(2, 0), resource(1, 2)].map(|one| (ResourceType::Cluster, one));
+    let set = ResourceSet::with_base(&base.with(more));
+    assert_eq!(contents(&set), BTreeMap::from([(0, 0), (1, 2), (2, 0)]));
 }
 
 /// Names to versions.
