@@ -1,14 +1,19 @@
 //! Compiling the configuration: from scratch, and after one change.
 //!
 //! So many services, each with a VirtualService that splits 90/10 over two subsets, a DestinationRule and ten
-//! registered instances; what is compiled is what one sidecar and one gateway get, to which all of it is bound.
+//! registered instances; what is compiled is what one sidecar and one gateway get, to which all of it is bound. A
+//! push is to a thousand sidecars and looks for what there is to send to each.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use divan::{Bencher, black_box};
 use mesh_compile::{Instance, Model, Settings};
 use mesh_config::{Config, parse};
+use mesh_xds::ResourceType;
+use mesh_xds::envoy::discovery::DeltaDiscoveryRequest;
 use mesh_xds::node::{NodeMetadata, ProxyKind};
+use mesh_xds::server::{DeltaSession, Limits};
 
 fn main() {
     divan::main();
@@ -157,7 +162,7 @@ fn proxies(model: &Model) -> usize {
     [sidecar, gateway]
         .iter()
         .map(|node| model.resources_for(node))
-        .map(|set| set.len(mesh_xds::ResourceType::Cluster))
+        .map(|set| set.len(ResourceType::Cluster))
         .sum()
 }
 
@@ -204,4 +209,80 @@ fn after_a_changed_port(bencher: Bencher<'_, '_>, services: usize) {
     after(bencher, services, |input| {
         add(&mut input.config, &service(services / 2, 9090));
     });
+}
+
+/// Whether the sidecars listen at the services' own addresses, too.
+#[derive(Clone, Copy, Debug)]
+enum Listens {
+    AtOneAddress,
+    AtAll,
+}
+
+#[divan::bench(args = [Listens::AtOneAddress, Listens::AtAll], max_time = 10)]
+fn push_to_a_thousand_sidecars(bencher: Bencher<'_, '_>, listens: Listens) {
+    const SIDECARS: usize = 1000;
+    let input = Input::new(SIDECARS);
+    let mut changed = input.clone();
+    add(&mut changed.config, &routes(SIDECARS / 2, 80));
+    let mut model = input.build();
+    let mut sidecars: Vec<_> = (0..SIDECARS)
+        .map(|index| {
+            let group = format!("s{index}-v1");
+            let sidecar = NodeMetadata {
+                listen_services: matches!(listens, Listens::AtAll),
+                ..node(ProxyKind::Sidecar, "default", &group)
+            };
+            let set = model.resources_for(&sidecar);
+            let mut session = DeltaSession::new(set, Limits::default());
+            settle(&mut session);
+            (sidecar, session)
+        })
+        .collect();
+    let mut next = 0;
+    let inputs = [changed, input];
+    bencher.bench_local(|| {
+        let Input { config, instances } = &inputs[next];
+        next = 1 - next;
+        model = model.next(config, instances, &Settings::default());
+        for (node, session) in &mut sidecars {
+            let set = model.resources_for(node);
+            let responses = session.on_resources(set, SystemTime::UNIX_EPOCH);
+            assert_eq!(responses.len(), 1, "the routes have changed");
+            for response in responses {
+                let request = answer(response.type_url, response.nonce);
+                ask(session, &request);
+            }
+        }
+    });
+}
+
+fn answer(type_url: String, nonce: String) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url,
+        response_nonce: nonce,
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+/// Subscribes to everything and takes all that comes.
+fn settle(session: &mut DeltaSession) {
+    for kind in ResourceType::ALL {
+        let mut requests = vec![DeltaDiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: vec!["*".to_owned()],
+            ..DeltaDiscoveryRequest::default()
+        }];
+        while let Some(request) = requests.pop() {
+            requests.extend(ask(session, &request));
+        }
+    }
+}
+
+/// Gives the answers to what came back.
+fn ask(session: &mut DeltaSession, request: &DeltaDiscoveryRequest) -> Vec<DeltaDiscoveryRequest> {
+    let responses = session.on_request(request, SystemTime::UNIX_EPOCH);
+    let responses = responses.expect("within the limits").into_iter();
+    responses
+        .map(|response| answer(response.type_url, response.nonce))
+        .collect()
 }
