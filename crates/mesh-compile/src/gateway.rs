@@ -9,6 +9,7 @@ pub(crate) mod secrets;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_config::model::{GatewayServer, ServerProtocol, ServerTls, ServerTlsMode};
 use mesh_config::servers::{self, Opened, ServerAddress, ServerRef};
@@ -18,7 +19,7 @@ use mesh_xds::envoy::listener::{FilterChain, FilterChainMatch};
 use mesh_xds::envoy::route::virtual_host::TlsRequirementType;
 use mesh_xds::envoy::route::{Route, RouteConfiguration, VirtualHost};
 use mesh_xds::node::NodeMetadata;
-use mesh_xds::{ResourceSet, names};
+use mesh_xds::{Base, ResourceSet, ResourceType, names};
 
 use crate::client::Client;
 use crate::encoded::Security;
@@ -114,21 +115,24 @@ impl<'a> Edge<'a> {
             mesh,
             client,
             router,
-            mut set,
+            set,
             passed_on,
             ..
         } = self;
-        for (security, clusters) in [
+        let own = ResourceType::ALL.into_iter().flat_map(|resource_type| {
+            let resources = set.iter(resource_type);
+            resources.map(move |resource| (resource_type, Arc::clone(resource)))
+        });
+        let clusters = [
             (Security::Ours, &router.clusters),
             (Security::Theirs, &passed_on),
-        ] {
-            for (resource_type, resource) in
-                (mesh.encoded).clusters(mesh, client, security, clusters)
-            {
-                set.insert_resource(resource_type, resource);
-            }
-        }
-        set
+        ];
+        let clusters = clusters.into_iter().flat_map(|(security, clusters)| {
+            (mesh.encoded).clusters(mesh, client, security, clusters)
+        });
+        // Thousands of clusters are put in order at once.
+        let base: Base = own.chain(clusters).collect();
+        ResourceSet::with_base(&base)
     }
 
     fn gateway(&self, server: &ServerRef<'_>) -> &'a Gateway {

@@ -4,7 +4,7 @@
 mod addresses;
 mod inbound;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mesh_config::model::OutboundPolicy;
@@ -229,7 +229,7 @@ impl Hosts {
 
     /// `rest` makes the one for all other hosts.
     fn into_virtual_hosts(mut self, rest: fn() -> VirtualHost) -> Vec<VirtualHost> {
-        let mut taken: BTreeSet<String> = BTreeSet::new();
+        let mut taken: HashSet<String> = HashSet::new();
         for class in 0..3 {
             for (host, domains) in &mut self.virtual_hosts {
                 let domains = std::mem::take(&mut domains[class]);
