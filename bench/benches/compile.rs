@@ -2,7 +2,7 @@
 //!
 //! So many services, each with a VirtualService that splits 90/10 over two subsets, a DestinationRule and ten
 //! registered instances; what is compiled is what one sidecar and one gateway get, to which all of it is bound. A
-//! push is to a thousand sidecars and looks for what there is to send to each.
+//! push is to a thousand sidecars of ten workloads and looks for what there is to send to each.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -227,7 +227,8 @@ fn push_to_a_thousand_sidecars(bencher: Bencher<'_, '_>, listens: Listens) {
     let mut model = input.build();
     let mut sidecars: Vec<_> = (0..SIDECARS)
         .map(|index| {
-            let group = format!("s{index}-v1");
+            // A hundred instances of each of ten workloads.
+            let group = format!("s{}-v1", index % 10);
             let sidecar = NodeMetadata {
                 listen_services: matches!(listens, Listens::AtAll),
                 ..node(ProxyKind::Sidecar, "default", &group)
