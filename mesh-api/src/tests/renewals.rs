@@ -70,7 +70,10 @@ async fn whoever_opens_the_next_streams_in_time_is_there_all_the_time() {
         .await
         .unwrap();
     let mut old = Xds::open(&plane, web, &node).await.unwrap();
-    let held = |client: &DeltaClient| client.held().len(ResourceType::Listener) > 0;
+    let cluster = "outbound|80||web.shop.svc.cluster.local";
+    let held = |client: &DeltaClient| {
+        client.held().len(ResourceType::Listener) > 0 && endpoint_ports(client, cluster) == [1001]
+    };
     old.until(None, held).await.unwrap();
     let before = proxies().await;
 
