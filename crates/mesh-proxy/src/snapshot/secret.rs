@@ -2,7 +2,7 @@
 //!
 //! An Envoy `Secret` has its content inline, or names files of this machine. Whoever needs one holds its [`Slot`],
 //! in which each handshake finds the newest content: a rotated certificate touches neither the listener nor its
-//! connections. [`Secrets::refresh`] fills the slots when a secret comes, and [`Secrets::looks`] those whose content is
+//! connections. `Secrets::refresh` fills the slots when a secret comes, and `Secrets::looks` those whose content is
 //! in files, every few seconds; what cannot be used leaves the last good content in place and says why.
 //!
 //! What is read here is wiped when its last holder lets go, and no `Debug` shows it. The resource as it came is kept
