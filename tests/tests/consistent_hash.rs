@@ -57,10 +57,10 @@ fn ways(mesh: &Mesh) -> [(Door, &'static str); 2] {
     ]
 }
 
-/// Who answers each of sixty users, who ask twice.
+/// Who answers each of two hundred users, who ask twice.
 async fn homes(door: &Door, host: &str) -> BTreeMap<String, String> {
     let mut homes = BTreeMap::new();
-    for user in (0..60).map(|n| format!("user-{n}")) {
+    for user in (0..200).map(|n| format!("user-{n}")) {
         for _ in 0..2 {
             let answer = door.get_with(host, "/", &[("x-user", &user)]).await;
             let echo = answer.and_then(|answer| answer.echo());
@@ -109,9 +109,10 @@ async fn a_header_has_one_endpoint_and_most_stay_when_another_leaves() {
                 .iter()
                 .filter(|(user, home)| after[*user] != **home)
                 .count();
-            // The fewer the endpoints, the more places of a table has each: a sixth may move. By chance it is half.
+            // The fewer the endpoints, the more places of a table has each, so about a sixth of them moves, as with Envoy's
+            // tables. By chance it would be half.
             assert!(
-                moved * 5 < stayed.len() * 2,
+                moved * 3 < stayed.len(),
                 "{table}: {moved} of {} moved",
                 stayed.len()
             );
